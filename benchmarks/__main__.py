@@ -1,0 +1,42 @@
+"""Run the scenarios, print the tables, save the raw data.
+
+Usage: python -m benchmarks [cold] [warm] [memory] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks import cold, load, memory, warm
+from benchmarks.report import Report
+
+SCENARIOS = ("cold", "warm", "memory")
+RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> None:
+    """Entry of ``make bench``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", nargs="*", help="cold, warm, memory; all without a name")
+    parser.add_argument("--quick", action="store_true", help="few samples, to see that it works")
+    arguments = parser.parse_args()
+    chosen = arguments.scenario or list(SCENARIOS)
+    if unknown := set(chosen) - set(SCENARIOS):
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    report = Report()
+    if "cold" in chosen:
+        cold.measure(report, count=5 if arguments.quick else 30)
+    if "warm" in chosen:
+        if not load.wrk_is_there():
+            raise SystemExit("the warm scenario needs wrk: make setup-dev as root, or install wrk")
+        warm.measure(
+            report, seconds=0.5 if arguments.quick else 2, rounds=1 if arguments.quick else 5
+        )
+    if "memory" in chosen:
+        memory.measure(report, count=10 if arguments.quick else 100)
+    print(f"\nraw data: {report.save(RESULTS)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Closed-loop HTTP load by wrk, with CPU per request of the served process trees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cpu import cpu_seconds
+
+BODY = '{"name":"world","n":1,"pad":"0123456789abcdefghijklmnopq"}'
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run showed.
+
+    Attributes:
+        rate: answers per second.
+        p50_ms, p99_ms: latency.
+        cpu_us: CPU microseconds per request over the served trees.
+        errors: answers that were not 2xx, and socket errors.
+    """
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    errors: int
+
+
+def script(body: str = BODY, headers: Sequence[tuple[str, str]] = ()) -> str:
+    """A wrk script that posts one body."""
+    lines = [
+        'wrk.method="POST"',
+        f"wrk.body='{body}'",
+        'wrk.headers["Content-Type"]="application/json"',
+    ]
+    lines += [f"wrk.headers['{name}']='{value}'" for name, value in headers]
+    return "\n".join(lines)
+
+
+def run(
+    url: str, *, connections: int, seconds: float, served: Sequence[int], text: str = ""
+) -> Load:
+    """Load ``url`` for some seconds; ``served`` are the roots of the trees whose CPU counts."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(text or script())
+        file.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--latency",
+            "-s",
+            file.name,
+            url,
+        ]
+        before = cpu_seconds(*served)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        after = cpu_seconds(*served)
+    said = done.stdout
+    requests = int(_find(r"(\d+) requests in", said))
+    failed = sum(int(x) for x in re.findall(r"Non-2xx or 3xx responses: (\d+)", said))
+    failed += sum(
+        int(x)
+        for line in re.findall(r"Socket errors: (.*)", said)
+        for x in re.findall(r"\d+", line)
+    )
+    return Load(
+        rate=float(_find(r"Requests/sec:\s+([\d.]+)", said)),
+        p50_ms=_latency(said, 50),
+        p99_ms=_latency(said, 99),
+        cpu_us=(after - before) / max(1, requests) * 1e6,
+        errors=failed,
+    )
+
+
+def _find(pattern: str, said: str) -> str:
+    found = re.search(pattern, said)
+    if found is None:
+        raise RuntimeError(f"wrk said something else: {said}")
+    return found[1]
+
+
+def _latency(said: str, percent: int) -> float:
+    found = re.search(rf"\n\s+{percent}%\s+([\d.]+)(us|ms|s|m)\b", said)
+    return float(found[1]) * _UNITS[found[2]] if found else float("nan")
+
+
+def wrk_is_there() -> bool:
+    """Whether the load generator is installed."""
+    return any(Path(folder, "wrk").exists() for folder in ("/usr/bin", "/usr/local/bin"))
