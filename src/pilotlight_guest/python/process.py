@@ -1,0 +1,145 @@
+"""What the runtime does to its own process: fresh state after a fork, search path, ending."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import site
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn, Optional
+
+_GUEST_ROOT = str(Path(__file__).resolve().parent.parent.parent)
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+
+_STANDARD_PATH = tuple(path for path in sys.path if path not in ("", _GUEST_ROOT))
+"""Where this interpreter finds its own library, as it was when it started."""
+
+LAYERS = "/opt/python"
+RUNTIME_DIR = "/var/runtime"
+
+
+def start_afresh() -> None:
+    """Undo what a zygote set up or shares with its other children. Cheap, idempotent.
+
+    Generators that were seeded before the fork would repeat in every sandbox; a process id
+    cannot tell them apart, since ids repeat in new pid namespaces.
+    """
+    gc.enable()
+    _reset_signals()
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile._name_sequence = None  # type: ignore[attr-defined]  # noqa: SLF001  # names drawn from a seed
+    faulthandler = sys.modules.get("faulthandler")
+    if faulthandler is not None:
+        faulthandler.disable()
+    _set_name(f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    _add_site_builtins()
+
+
+def _reset_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def _set_name(name: str) -> None:
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123  # no pathlib in a fresh fork
+            comm.write(name)
+    except OSError:
+        pass  # a hidden /proc: the name is for people who look at process lists
+
+
+def _add_site_builtins() -> None:
+    """``exit``, ``quit``, ``help`` and their like, which an interpreter without site lacks."""
+    site.setquit()
+    site.sethelper()
+    site.setcopyright()
+
+
+def enter(environment: Mapping[str, str], task_root: str) -> None:
+    """Become the process of one function: environment, time zone, folder, search path.
+
+    Raises:
+        OSError: the task root is not there.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(task_root)
+    sys.path[:] = search_path(task_root, environment.get("PYTHONPATH"))
+    sys.path_importer_cache.clear()
+    sys.argv[:] = [f"{RUNTIME_DIR}/bootstrap"]
+
+
+def search_path(task_root: str, python_path: Optional[str]) -> list[str]:
+    """Lambda's ``sys.path``: the function, layers, the standard library, the runtime's folder.
+
+    A ``PYTHONPATH`` of the user's own stands before the standard library and layers go to the
+    end. Source: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
+    """
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    layers = [f"{LAYERS}/lib/{version}/site-packages", LAYERS]
+    own = [path for path in (python_path or "").split(os.pathsep) if path and path != RUNTIME_DIR]
+    order = [*own, *_STANDARD_PATH, *layers] if own else [*layers, *_STANDARD_PATH]
+    return list(dict.fromkeys([task_root, *order, RUNTIME_DIR]))
+
+
+def end_like_python(error: BaseException) -> NoReturn:
+    """End the process as the interpreter would for what escaped from the main thread.
+
+    ``SystemExit`` gives its code; anything else prints its traceback and exits 1; an interrupt
+    ends by its signal. Threads that are no daemons are waited for, exit functions run.
+    """
+    code = 0
+    try:
+        if isinstance(error, SystemExit):
+            code = _exit_code(error.code)
+        else:
+            code = 1
+            sys.excepthook(type(error), error, _user_frames(error))
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as the interpreter's own end does
+        atexit._run_exitfuncs()  # noqa: SLF001  # the same: there is no public way
+    except BaseException:  # noqa: S110  # user hooks may raise anything: the process ends anyway
+        pass
+    leave(code, interrupted=isinstance(error, KeyboardInterrupt))
+
+
+def leave(code: int, *, interrupted: bool = False) -> NoReturn:
+    """Flush what was printed and end now."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # the reader has gone or user code replaced the stream
+    if interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code)
+
+
+def _exit_code(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _user_frames(error: BaseException):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        tb = tb.tb_next
+    return tb
