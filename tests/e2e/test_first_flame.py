@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from pilotlight.testing.client import ECHO, invoke, zipped
 from pilotlight.testing.platform import Platform
-from tests.e2e.conftest import Deploy, zipped
+
+Deploy = Callable[..., str]
 
 pytestmark = pytest.mark.timeout(120)
-
-ECHO = "def handler(event, context):\n    return event\n"
-
-
-def invoke(api: Any, name: str, event: Any = None, **more: Any) -> tuple[Any, dict[str, Any]]:
-    answer = api.invoke(FunctionName=name, Payload=json.dumps(event).encode(), **more)
-    return json.loads(answer["Payload"].read() or b"null"), answer
 
 
 def test_a_function_answers_cold_and_warm(api: Any, deploy: Deploy) -> None:
@@ -132,10 +127,14 @@ def test_six_megabytes_both_ways_and_not_more(api: Any, deploy: Deploy) -> None:
 def test_an_update_never_serves_old_code_after_its_success(api: Any, deploy: Deploy) -> None:
     name = deploy("def handler(e, c): return 'old'\n")
     assert invoke(api, name)[0] == "old"
-    api.update_function_code(FunctionName=name, ZipFile=zipped({"app.py": "def handler(e, c): return 'new'\n"}))
+    api.update_function_code(
+        FunctionName=name, ZipFile=zipped({"app.py": "def handler(e, c): return 'new'\n"})
+    )
     api.get_waiter("function_updated_v2").wait(FunctionName=name)
     assert {invoke(api, name)[0] for _ in range(5)} == {"new"}
-    api.update_function_configuration(FunctionName=name, Environment={"Variables": {"A": "b"}}, MemorySize=256)
+    api.update_function_configuration(
+        FunctionName=name, Environment={"Variables": {"A": "b"}}, MemorySize=256
+    )
     api.get_waiter("function_updated_v2").wait(FunctionName=name)
     config = api.get_function_configuration(FunctionName=name)
     assert (config["MemorySize"], config["Environment"]["Variables"]) == (256, {"A": "b"})

@@ -81,6 +81,12 @@ class Platform:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(20)
+        self.close()
+
+    def close(self) -> None:
+        """Close our end of its standard output."""
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def process_tree(pid: int) -> list[int]:
@@ -137,6 +143,8 @@ def start_platform(
     if not line.startswith("ready: "):
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
         said = stderr.read_text(errors="replace")[-6000:]
         raise PlatformFailed(f"not ready, said {line!r}, exit code {process.returncode}\n{said}")
     return Platform(process, line.removeprefix("ready: ").strip(), data_dir, stderr)
@@ -159,14 +167,15 @@ def running_platform(
         yield platform
     finally:
         code = platform.stop()
-        if platform.process.stdout is not None:
-            platform.process.stdout.close()
+        platform.close()
     if code != 0:
         raise PlatformFailed(f"exit code {code}\n{platform.stderr.read_text()[-4000:]}")
 
 
 def eventually(within_s: float = 10.0, every_s: float = 0.02) -> Iterator[None]:
-    """Yield until the time is over: ``for _ in eventually(5): if done(): break``, else fails.
+    """Yield again and again until the caller leaves its loop.
+
+    Example: ``for _ in eventually(5): if done(): break``.
 
     Raises:
         TimeoutError: the loop was not left in time.
