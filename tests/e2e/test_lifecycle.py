@@ -148,7 +148,7 @@ def test_only_the_launcher_is_privileged(platform: Platform, api: Any) -> None:
 def open_folder() -> Iterator[Path]:
     """A directory of an ordinary user, which pytest's own temporary ones are not."""
     with tempfile.TemporaryDirectory(prefix="pilotlight-user-") as name:
-        os.chmod(name, 0o755)
+        Path(name).chmod(0o711)
         os.chown(name, ORDINARY_USER, ORDINARY_USER)
         yield Path(name)
 

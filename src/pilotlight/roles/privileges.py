@@ -85,7 +85,7 @@ def drop(user: ServiceUser) -> None:
     Raises:
         ConfigurationError: something is left; the process must not go on.
     """
-    linux.drop_capabilities(user.uid, user.gid)
+    linux.become(user.uid, user.gid, linux.last_capability())
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
     left = capabilities()
     if any(left.values()) or os.geteuid() != user.uid:
