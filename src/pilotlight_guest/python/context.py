@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from pilotlight_guest.python import faults
 from pilotlight_guest.python.faults import Fault
@@ -78,9 +78,9 @@ class LambdaContext:
         request_id: str,
         arn: str,
         deadline_ms: int,
-        client_context: Optional[str],
-        cognito_identity: Optional[str],
-        tenant_id: Optional[str],
+        client_context: str | None,
+        cognito_identity: str | None,
+        tenant_id: str | None,
     ) -> None:
         self.aws_request_id = request_id
         self.log_group_name = facts.log_group_name
@@ -93,7 +93,7 @@ class LambdaContext:
         self._log = facts.log
         self._epoch_deadline_time_in_ms = deadline_ms
         self._w3c_fields: dict[str, str] = {}
-        self.client_context: Optional[ClientContext] = None
+        self.client_context: ClientContext | None = None
         if client_context:
             self._set_client_context(_parsed(client_context, "Client Context"))
         self.identity = CognitoIdentity({})

@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html and 
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,7 +32,7 @@ ErrorPayload = dict[str, Any]
 class Fault(Exception):
     """An error that the runtime itself finds, with Lambda's name for it."""
 
-    def __init__(self, kind: str, message: str, trace: Optional[list[str]] = None) -> None:
+    def __init__(self, kind: str, message: str, trace: list[str] | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
@@ -40,7 +40,7 @@ class Fault(Exception):
 
 
 def error_payload(
-    message: str, kind: str, trace: Optional[list[str]], request_id: str = ""
+    message: str, kind: str, trace: list[str] | None, request_id: str = ""
 ) -> ErrorPayload:
     """The members of an error payload, in Lambda's order."""
     return {
@@ -66,7 +66,7 @@ def describe(error: BaseException, own_file: str, request_id: str = "") -> Error
     return error_payload(str(error), type(error).__name__, trace, request_id)
 
 
-def _stack_trace(tb: Optional[TracebackType], own_file: str) -> list[str]:
+def _stack_trace(tb: TracebackType | None, own_file: str) -> list[str]:
     frames = [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(tb)]
     for index, frame in enumerate(frames):
         if frame[0] != own_file:

@@ -8,7 +8,6 @@ Python versions.
 from __future__ import annotations
 
 import re
-from typing import Optional
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ATOM = re.compile(r"null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -25,7 +24,7 @@ class _Found(Exception):
         end: end of the offending range, where there is one.
     """
 
-    def __init__(self, what: str, at: int, end: Optional[int] = None) -> None:
+    def __init__(self, what: str, at: int, end: int | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.at = at

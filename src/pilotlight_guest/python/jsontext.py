@@ -18,7 +18,7 @@ from json.encoder import (
     encode_basestring,
     encode_basestring_ascii,
 )
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 from pilotlight_guest.python import faults
 from pilotlight_guest.python.faults import Fault
@@ -45,7 +45,7 @@ def _refuse(name: str) -> None:
 _scan = json.JSONDecoder(parse_constant=_refuse).scan_once
 
 
-def decode(payload: Union[bytes, bytearray, memoryview]) -> Any:  # noqa: ANN401  # any JSON value
+def decode(payload: bytes | bytearray | memoryview) -> Any:  # noqa: ANN401  # any JSON value
     """The event of an invocation.
 
     Raises:
@@ -166,7 +166,7 @@ class _Spelling:
         else:
             self._add_container(value)
 
-    def _quoted(self, value: Union[str, bytes]) -> str:
+    def _quoted(self, value: str | bytes) -> str:
         return self._quote(str(value, "utf-8") if isinstance(value, bytes) else str.__str__(value))
 
     def _add_container(self, value: Any) -> None:  # noqa: ANN401  # whatever the handler returned
@@ -184,7 +184,7 @@ class _Spelling:
             raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
         self._open.discard(id(value))
 
-    def _add_array(self, values: Union[list[Any], tuple[Any, ...]]) -> None:
+    def _add_array(self, values: list[Any] | tuple[Any, ...]) -> None:
         before = "["
         for value in values:
             self._put(before)
@@ -214,7 +214,7 @@ def _number(value: float) -> str:
     return float.__repr__(value)
 
 
-def _key(key: object) -> Union[str, bytes]:
+def _key(key: object) -> str | bytes:
     if isinstance(key, (str, bytes)):
         return key
     if isinstance(key, float):
@@ -227,7 +227,7 @@ def _key(key: object) -> Union[str, bytes]:
     raise TypeError(message)
 
 
-def _fields(value: Any) -> Union[dict[Any, Any], None]:  # noqa: ANN401  # any user object
+def _fields(value: Any) -> dict[Any, Any] | None:  # noqa: ANN401  # any user object
     """What a named tuple, or anything with a callable ``_asdict``, has as members."""
     method = getattr(value, "_asdict", None)
     if not callable(method):

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import traceback
-from typing import Any, Optional, TextIO
+from typing import Any, TextIO
 
 from pilotlight_guest.python import faults
 from pilotlight_guest.python.jsontext import Encoder
@@ -32,7 +32,7 @@ def open_streams() -> None:
     sys.stderr = _line_stream(sys.stderr, 2, "backslashreplace")
 
 
-def _line_stream(stream: Optional[TextIO], fd: int, errors: str) -> TextIO:
+def _line_stream(stream: TextIO | None, fd: int, errors: str) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", errors=errors, line_buffering=True)
         return stream
@@ -44,14 +44,14 @@ def _line_stream(stream: Optional[TextIO], fd: int, errors: str) -> TextIO:
 class Current:
     """Which invocation runs now; log records get these."""
 
-    request_id: Optional[str] = None
-    tenant_id: Optional[str] = None
+    request_id: str | None = None
+    tenant_id: str | None = None
 
 
 class LogSink:
     """Writes texts to standard output as they are."""
 
-    def log(self, msg: str, frame_type: Optional[bytes] = None) -> None:  # noqa: ARG002  # known to libraries
+    def log(self, msg: str, frame_type: bytes | None = None) -> None:  # noqa: ARG002  # known to libraries
         """Write a text, at once."""
         sys.stdout.write(msg)
         sys.stdout.flush()
@@ -117,7 +117,7 @@ def _exception_fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def set_up_logging(log_format: str, log_level: Optional[str]) -> LogSink:
+def set_up_logging(log_format: str, log_level: str | None) -> LogSink:
     """Give the root logger Lambda's handler, format and level."""
     logging.Formatter.converter = time.gmtime
     root = logging.getLogger()
@@ -132,7 +132,7 @@ def set_up_logging(log_format: str, log_level: Optional[str]) -> LogSink:
     return sink
 
 
-def _is_json(log_format: Optional[str]) -> bool:
+def _is_json(log_format: str | None) -> bool:
     return (log_format or "").upper() == "JSON"
 
 
@@ -141,7 +141,7 @@ def _text_formatter() -> logging.Formatter:
     return logging.Formatter(line, "%Y-%m-%dT%H:%M:%S")
 
 
-def _level(name: Optional[str]) -> Optional[int]:
+def _level(name: str | None) -> int | None:
     """Level of a name, None for an unknown one; Python has no TRACE."""
     upper = (name or "").upper()
     value = logging.getLevelName("DEBUG" if upper == "TRACE" else upper)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn, Optional
+from typing import NoReturn
 
 _GUEST_ROOT = str(Path(__file__).resolve().parent.parent.parent)
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
@@ -83,7 +83,7 @@ def enter(environment: Mapping[str, str], task_root: str) -> None:
     sys.argv[:] = [f"{RUNTIME_DIR}/bootstrap"]
 
 
-def search_path(task_root: str, python_path: Optional[str]) -> list[str]:
+def search_path(task_root: str, python_path: str | None) -> list[str]:
     """Lambda's ``sys.path``: the function, layers, the standard library, the runtime's folder.
 
     A ``PYTHONPATH`` of the user's own stands before the standard library and layers go to the

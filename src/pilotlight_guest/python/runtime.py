@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any, NoReturn, Union
+from typing import Any, NoReturn
 
 from pilotlight_guest.frames import (
     ERROR,
@@ -111,7 +111,7 @@ class Invoke:
         self._encoder = encoder
         self._log_format = log_format
 
-    def __call__(self, frame: Union[bytes, bytearray]) -> tuple[int, bytes]:
+    def __call__(self, frame: bytes | bytearray) -> tuple[int, bytes]:
         """Type and body of the answer.
 
         Raises:
