@@ -7,6 +7,7 @@
   + Throttled            admission refused the invocation (429)
   + PackageRejected      an uploaded package is not acceptable
   + RevisionConflict     a compare-and-set lost
+  + FeedCompacted        the change feed no longer reaches back that far
   + StorageFull          the disk is nearly full: refused before anything breaks
   + ConfigurationError   settings that cannot be used; all faults at once
   + InvalidTransition    a bug: never caught, always logged with its story
@@ -105,6 +106,13 @@ class RevisionConflict(PlatformError):
 
     code = "PreconditionFailedException"
     http_status = 412
+
+
+class FeedCompacted(PlatformError):
+    """Removals after the revision asked for are no longer in the feed: read it again from 0."""
+
+    code = "FeedCompacted"
+    http_status = 410
 
 
 class StorageFull(PlatformError):

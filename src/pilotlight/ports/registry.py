@@ -74,6 +74,9 @@ class RegistryStore(Protocol):
     async def commit(self, changes: Sequence[Put | Delete]) -> int:
         """Apply all changes or none; return the commit's revision.
 
+        A commit names each record at most once (else ValueError). One that changes nothing
+        returns the current revision.
+
         Raises:
             RevisionConflict: a condition did not hold; nothing was changed.
             StorageFull: the disk is nearly full; nothing was changed.
@@ -81,7 +84,15 @@ class RegistryStore(Protocol):
         ...
 
     async def changes(self, after_revision: int, limit: int = 1000) -> tuple[Change, ...]:
-        """The feed after a revision, in commit order, at least the latest change of each key."""
+        """The feed after a revision, in commit order, at least the latest change of each key.
+
+        Whole commits: the answer is longer than ``limit`` where the last commit reaches beyond it.
+        Removals are kept for a bounded time; revision 0 always gives everything that exists.
+
+        Raises:
+            FeedCompacted: removals after ``after_revision`` (> 0) are gone; begin again with an
+                empty view and revision 0.
+        """
         ...
 
     async def wait_beyond(self, revision: int) -> None:

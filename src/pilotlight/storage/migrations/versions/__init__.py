@@ -1,0 +1,1 @@
+"""One module for each schema revision, oldest first by number."""
