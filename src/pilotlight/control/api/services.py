@@ -1,0 +1,51 @@
+"""What the operations of the Function API work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilotlight.control.configstore import ConfigStore
+from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard
+from pilotlight.ports.clock import Clock
+from pilotlight.ports.code import CodeIntake
+from pilotlight.ports.ids import IdSource
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Dependencies of the operations.
+
+    Attributes:
+        guard: keeps the collector away from packages that are about to be named.
+        url_of: address of a function URL, from its id and the call's region.
+    """
+
+    functions: Functions
+    config: ConfigStore
+    intake: CodeIntake
+    transitions: Transitions
+    guard: UploadGuard
+    clock: Clock
+    ids: IdSource
+    url_of: Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated call whose parameters satisfy the model.
+
+    Attributes:
+        params: parameters by the API's names, absent ones left out.
+        code_link: makes a presigned download address for a package's digest.
+    """
+
+    operation: str
+    scope: Scope
+    params: Mapping[str, Any]
+    code_link: Callable[[str], str]
+
+
+Operation = Callable[[Services, Call], Awaitable[dict[str, Any]]]
+"""An operation of the API: returns the output by the API's member names."""

@@ -1,0 +1,108 @@
+"""Updates of a function's code and configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pilotlight.control.api import settings
+from pilotlight.control.api.configuration import last_modified, render_version
+from pilotlight.control.api.functions import (
+    accept_code,
+    check_account_code,
+    reference_of,
+    refuse_publish,
+    unqualified,
+)
+from pilotlight.control.api.limits import check_package
+from pilotlight.control.api.services import Call, Services
+from pilotlight.control.registry import Reference, rules
+from pilotlight.control.registry.references import function_not_found
+from pilotlight.model.function import Code, FunctionVersion
+from pilotlight.wire.records import FunctionRecord
+
+Change = Callable[[FunctionVersion, str, str], FunctionVersion]
+"""From the old configuration, a new revision id and the time to the new configuration."""
+
+
+def _check(record: FunctionRecord, reference: Reference, call: Call) -> None:
+    rules.check_updatable(record, reference)
+    rules.check_revision(record, call.params.get("RevisionId"))
+
+
+async def _existing(services: Services, reference: Reference, call: Call) -> FunctionRecord:
+    """Refuse early what the commit would refuse; nothing is stored for a refused call."""
+    record = await services.functions.get(reference.scope.account, reference.name)
+    if record is None:
+        raise function_not_found(reference.arn)
+    _check(record, reference, call)
+    return record
+
+
+async def _update(
+    services: Services, call: Call, reference: Reference, change: Change
+) -> FunctionRecord:
+    wall_s = services.clock.wall()
+    revision_id, change_id = services.ids.uuid(), services.ids.uuid()
+
+    def rule(record: FunctionRecord) -> FunctionRecord:
+        _check(record, reference, call)
+        version = change(record.current, revision_id, last_modified(wall_s))
+        return rules.updated(record, version, change_id=change_id, wall_s=wall_s)
+
+    absent = function_not_found(reference.arn)
+    written = await services.functions.change(
+        reference.scope.account, reference.name, rule, absent=absent
+    )
+    assert written is not None  # noqa: S101  the rule never removes
+    services.transitions.announce(reference.scope.account, reference.name)
+    return written
+
+
+async def update_function_configuration(services: Services, call: Call) -> dict[str, Any]:
+    """UpdateFunctionConfiguration: members that are not given stay."""
+    reference = unqualified(reference_of(call))
+    settings.check_configuration(call.params)
+    await _existing(services, reference, call)
+
+    def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
+        return settings.changed_version(
+            old, call.params, revision_id=revision_id, modified=modified
+        )
+
+    written = await _update(services, call, reference, change)
+    return render_version(written.current, call.scope)
+
+
+async def update_function_code(services: Services, call: Call) -> dict[str, Any]:
+    """UpdateFunctionCode; with ``DryRun`` all is checked and nothing is changed."""
+    reference = unqualified(reference_of(call))
+    refuse_publish(call)
+    package = check_package(call.params.get("ZipFile"), call.params)
+    record = await _existing(services, reference, call)
+    async with services.guard.naming():
+        code = await accept_code(services, package)
+        await check_account_code(services, call.scope.account, code)
+        if call.params.get("DryRun"):
+            current = record.current
+            shown = _with_code(current, call, code, current.revision_id, current.last_modified)
+            return render_version(shown, call.scope)
+
+        def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
+            return _with_code(old, call, code, revision_id, modified)
+
+        written = await _update(services, call, reference, change)
+    return render_version(written.current, call.scope)
+
+
+def _with_code(
+    old: FunctionVersion, call: Call, code: Code, revision_id: str, modified: str
+) -> FunctionVersion:
+    return replace(
+        old,
+        code=code,
+        architecture=(call.params.get("Architectures") or [old.architecture])[0],
+        revision_id=revision_id,
+        last_modified=modified,
+    )

@@ -1,0 +1,134 @@
+"""Records of the registry: their shapes and how they become bytes.
+
+Control plane (writes) and data plane (reads the change feed) share this file and nothing else of
+one another. A record is JSON with a schema number. A reader takes older schemas and unknown
+members; it refuses a newer schema, because acting on half-understood records is worse than waiting
+for the upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from pilotlight.model.errors import PlatformError
+from pilotlight.model.function import FunctionUrl, FunctionVersion
+
+SCHEMA: Final = 1
+"""Newest schema this code writes and understands."""
+
+FUNCTION: Final = "function"
+"""Kind of a `FunctionRecord`; its key is the function's name."""
+VERSION: Final = "version"
+"""Kind of a `VersionRecord`; its key is ``name:number``."""
+ALIAS: Final = "alias"
+"""Kind of an `AliasRecord`; its key is ``name:alias``."""
+URL: Final = "url"
+"""Kind of a `UrlRecord`; its key is the URL's id."""
+
+UNQUALIFIED: Final = ""
+"""Key of the function itself in maps that have one entry for each qualifier."""
+
+
+class UnknownSchema(PlatformError):
+    """A record was written by a newer release than the one that reads it."""
+
+    code = "UnknownRecordSchema"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """Resource policy of a function or of one of its qualifiers.
+
+    ``statements`` are in the order they were added, as the API renders them.
+    """
+
+    statements: tuple[Mapping[str, Any], ...]
+    revision_id: str
+
+
+class PendingChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A creation or update that is not finished. ``id`` is fresh for each."""
+
+    id: str
+    kind: str
+    started_wall_s: float
+
+
+class FunctionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One function with all that one API call may have to change together.
+
+    Attributes:
+        current: ``$LATEST`` as the API shows it.
+        serving: ``$LATEST`` as the data plane runs it; None until the creation finished. Differs
+            from ``current`` while an update is in progress or after one failed. Its revision
+            identifies execution environments, so tags and policies do not change it.
+        pending: what the transition part still has to finish.
+        policies: by qualifier, `UNQUALIFIED` for the function itself.
+        urls: function URLs by qualifier, `UNQUALIFIED` for the function itself. Each has a
+            `UrlRecord` of its own too, written by the same commit, for lookups by id.
+    """
+
+    schema: int = SCHEMA
+    current: FunctionVersion
+    serving: FunctionVersion | None = None
+    pending: PendingChange | None = None
+    tags: Mapping[str, str] = {}
+    policies: Mapping[str, Policy] = {}
+    urls: Mapping[str, FunctionUrl] = {}
+
+
+class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A published version, immutable."""
+
+    schema: int = SCHEMA
+    function: FunctionVersion
+
+
+class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A movable pointer to one published version."""
+
+    schema: int = SCHEMA
+    name: str
+    version: str
+
+
+class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A function URL."""
+
+    schema: int = SCHEMA
+    url: FunctionUrl
+
+
+AnyRecord = FunctionRecord | VersionRecord | AliasRecord | UrlRecord
+R = TypeVar("R", FunctionRecord, VersionRecord, AliasRecord, UrlRecord)
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
+def encode(record: AnyRecord) -> bytes:
+    """Encode a record."""
+    return msgspec.json.encode(record)
+
+
+def decode(kind: type[R], body: bytes) -> R:
+    """Decode a record.
+
+    Raises:
+        UnknownSchema: a newer release wrote it.
+        msgspec.MsgspecError: the bytes are not such a record.
+    """
+    head = msgspec.json.decode(body, type=_Head)
+    if head.schema > SCHEMA:
+        raise UnknownSchema(
+            f"a record has schema {head.schema}, this release knows {SCHEMA}: upgrade this process"
+        )
+    return msgspec.json.decode(body, type=kind)
+
+
+def qualified_key(name: str, qualifier: str) -> str:
+    """Key of a version's or an alias's record."""
+    return f"{name}:{qualifier}"
