@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pilotlight.control.scaling.policy import ScalingTarget, desired
-from pilotlight.kernel.service import every, run_parts
+from pilotlight.kernel.service import PartStopped, Stop, every, run_parts
 from pilotlight.testing.simloop import Deadlock, SimLoop, simulate
 
 
@@ -95,3 +95,62 @@ def test_scaling_is_a_table() -> None:
     ]
     for ready, concurrency, want in rows:
         assert desired(target, ready=ready, concurrency=concurrency) == want
+
+
+def test_a_role_that_is_asked_to_stop_drains_and_ends_its_parts_in_reverse() -> None:
+    story: list[str] = []
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def run(self, ready: Callable[[], None]) -> None:
+            ready()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                story.append(f"{self.name} ended")
+
+    async def drain() -> None:
+        await asyncio.sleep(5)
+        story.append("drained")
+
+    async def main(loop: SimLoop) -> None:
+        stop = Stop(drain)
+        loop.call_later(60, stop.ask)
+        parts = [Named("store"), Named("server")]
+        await run_parts(parts, stop=stop, started=lambda: story.append("started"))
+
+    simulate(main)
+    assert story == ["started", "drained", "server ended", "store ended"]
+
+
+def test_a_part_may_return_only_when_the_role_stops() -> None:
+    class Brief:
+        name = "brief"
+
+        async def run(self, ready: Callable[[], None]) -> None:
+            ready()
+            await asyncio.sleep(10)
+
+    async def main(_: SimLoop) -> None:
+        await run_parts([Brief()])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        simulate(main)
+    assert caught.group_contains(PartStopped, match="brief")
+
+
+def test_a_part_that_is_never_ready_is_an_error() -> None:
+    class Hung:
+        name = "hung"
+
+        async def run(self, ready: Callable[[], None]) -> None:  # noqa: ARG002
+            await asyncio.sleep(1e6)
+
+    async def main(_: SimLoop) -> None:
+        await run_parts([Hung()])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        simulate(main)
+    assert caught.group_contains(TimeoutError)
