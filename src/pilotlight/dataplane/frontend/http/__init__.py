@@ -1,0 +1,21 @@
+"""HTTP listeners: one parser for the API, the invoke path and function URLs (decision D2).
+
+The connection (`protocol`) enforces framing, Host, sizes, order and deadlines; a route answers on
+the connection itself; what the route leaves goes to the ASGI application.
+"""
+
+from pilotlight.dataplane.frontend.http.gate import Gate, PendingCaller, SignatureGate
+from pilotlight.dataplane.frontend.http.invoke import InvokeRoute
+from pilotlight.dataplane.frontend.http.listener import Listener
+from pilotlight.dataplane.frontend.http.server import HttpServer
+from pilotlight.dataplane.frontend.http.settings import HttpSettings
+
+__all__ = [
+    "Gate",
+    "HttpServer",
+    "HttpSettings",
+    "InvokeRoute",
+    "Listener",
+    "PendingCaller",
+    "SignatureGate",
+]

@@ -1,0 +1,185 @@
+"""From an HTTP request to the event of a function URL, payload format 2.0.
+
+Source: "Request payload format" at
+https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-request-payload
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from pilotlight.dataplane.frontend.http.head import RequestHead
+from pilotlight.ports.auth import Caller
+
+_encode = msgspec.json.Encoder().encode
+_HIDDEN = frozenset(
+    {
+        b"connection",
+        b"cookie",  # has a member of its own
+        b"expect",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-amzn-trace-id",
+        b"x-forwarded-for",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+    }
+)
+"""Headers that concern the connection, or that we say ourselves."""
+_TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
+_MAX_QUERY_FIELDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request arrived; the members of the event that no header carries.
+
+    Attributes:
+        path: as received, still percent-encoded, without the ``/url/<id>`` of the path form.
+        caller: who signed the request, None for a public URL.
+        port: of the listener, for ``x-forwarded-port``.
+    """
+
+    url_id: str
+    domain: str
+    path: bytes
+    request_id: str
+    trace: str
+    wall_s: float
+    port: int
+    caller: Caller | None
+
+
+def build_event(head: RequestHead, body: bytes, origin: Origin) -> bytes:
+    """The event as JSON text. The body is joined in last, so a large one is copied but once."""
+    event: dict[str, object] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": origin.path.decode("ascii"),
+        "rawQueryString": head.query.decode("ascii"),
+    }
+    cookies = [text(value) for name, value in head.headers if name == b"cookie"]
+    if cookies:
+        event["cookies"] = [c.strip() for one in cookies for c in one.split(";") if c.strip()]
+    headers = join_headers(head.headers)
+    _add_forwarded(headers, head, origin)
+    event["headers"] = headers
+    if head.query:
+        event["queryStringParameters"] = join_query(head.query)
+    event["requestContext"] = _context(head, origin, headers.get("user-agent", ""))
+    return _with_body(_encode(event), body, headers)
+
+
+def text(value: bytes) -> str:
+    """A header's value as text: UTF-8 where it is that, else Latin-1, which never fails."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def join_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name, the values of repeated ones joined by commas."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        if name in _HIDDEN:
+            continue
+        key = name.decode("ascii")
+        if key in headers:
+            headers[key] += "," + text(value)
+        else:
+            headers[key] = text(value)
+    return headers
+
+
+def join_query(query: bytes) -> dict[str, str]:
+    """Query parameters, decoded, the values of repeated ones joined by commas.
+
+    Example: ``a=1&a=2&b`` gives ``{"a": "1,2", "b": ""}``.
+    """
+    joined: dict[str, list[str]] = {}
+    for field in query.decode("ascii").split("&")[:_MAX_QUERY_FIELDS]:
+        if field:
+            name, _, value = field.partition("=")
+            joined.setdefault(unquote_plus(name), []).append(unquote_plus(value))
+    return {name: ",".join(values) for name, values in joined.items()}
+
+
+def is_text_body(content_type: str, content_encoding: str) -> bool:
+    """Whether a body of this type goes into the event as text rather than in Base64."""
+    if content_encoding and content_encoding.lower() != "identity":
+        return False
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+json", "+xml"))
+
+
+def _add_forwarded(headers: dict[str, str], head: RequestHead, origin: Origin) -> None:
+    address = head.client[0] if head.client is not None else ""
+    before = [text(value) for name, value in head.headers if name == b"x-forwarded-for"]
+    headers["x-forwarded-for"] = ", ".join([*before, address])
+    headers["x-forwarded-port"] = str(origin.port)
+    headers["x-forwarded-proto"] = "http"
+    headers["x-amzn-trace-id"] = origin.trace
+
+
+def _context(head: RequestHead, origin: Origin, user_agent: str) -> dict[str, object]:
+    context: dict[str, object] = {
+        "accountId": "anonymous",
+        "apiId": origin.url_id,
+        "domainName": origin.domain,
+        "domainPrefix": origin.url_id,
+        "http": {
+            "method": head.method.decode("ascii"),
+            "path": origin.path.decode("ascii"),
+            "protocol": f"HTTP/{head.version}",
+            "sourceIp": head.client[0] if head.client is not None else "",
+            "userAgent": user_agent,
+        },
+        "requestId": origin.request_id,
+        "routeKey": "$default",
+        "stage": "$default",
+        "time": f"{datetime.fromtimestamp(origin.wall_s, UTC):%d/%b/%Y:%H:%M:%S} +0000",
+        "timeEpoch": int(origin.wall_s * 1000),
+    }
+    if origin.caller is not None:
+        context["accountId"] = origin.caller.account
+        context["authorizer"] = {"iam": _identity(origin.caller)}
+    return context
+
+
+def _identity(caller: Caller) -> dict[str, object]:
+    return {
+        "accessKey": caller.access_key,
+        "accountId": caller.account,
+        "callerId": caller.account,
+        "cognitoIdentity": None,
+        "principalOrgId": None,
+        "userArn": f"arn:aws:iam::{caller.account}:root",
+        "userId": caller.account,
+    }
+
+
+def _with_body(event: bytes, body: bytes, headers: dict[str, str]) -> bytes:
+    if not body:
+        return event[:-1] + b',"isBase64Encoded":false}'
+    if is_text_body(headers.get("content-type", ""), headers.get("content-encoding", "")):
+        try:
+            return _joined(event, _encode(body.decode()), b"false")
+        except UnicodeDecodeError:
+            pass  # declared as text but is not UTF-8: Base64 keeps every byte
+    return _joined(event, b'"%b"' % base64.b64encode(body), b"true")
+
+
+def _joined(event: bytes, body: bytes, encoded: bytes) -> bytes:
+    parts: Sequence[bytes] = (event[:-1], b',"body":', body, b',"isBase64Encoded":', encoded, b"}")
+    return b"".join(parts)
