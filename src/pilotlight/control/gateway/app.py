@@ -1,0 +1,105 @@
+"""The listener's ASGI application: everything but Invoke, which the data plane answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pilotlight.control.api import Services
+from pilotlight.control.gateway.auth import StaticAuthenticator
+from pilotlight.control.gateway.bodies import DEFAULT_BUDGET_BYTES, ByteBudget
+from pilotlight.control.gateway.calls import LambdaCalls
+from pilotlight.control.gateway.exchange import Exchange, endpoint, json_answer
+from pilotlight.control.gateway.links import CodeLinks
+from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
+from pilotlight.model.ids import Digest
+from pilotlight.ports.blobs import BlobStore
+from pilotlight.ports.telemetry import LogReader
+from pilotlight.wire.lambda_api import HttpAnswer
+
+_UNAVAILABLE: Final = 503
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What the application needs.
+
+    Attributes:
+        services: of the Function API.
+        blob_name: name of a package's blob.
+        readiness: what is not ready yet; empty when all is.
+        metrics: body and content type for Prometheus.
+        body_budget_bytes: request bodies held at once (decision D21).
+    """
+
+    services: Services
+    authenticator: StaticAuthenticator
+    links: CodeLinks
+    blobs: BlobStore
+    blob_name: Callable[[Digest], str]
+    logs: LogReader
+    status: StatusReport
+    environments: EnvironmentReport
+    readiness: Callable[[], Sequence[str]]
+    metrics: Callable[[], tuple[bytes, str]]
+    body_budget_bytes: int = DEFAULT_BUDGET_BYTES
+
+
+class _Whole:
+    """Keeps Starlette from treating an ASGI application as a request handler."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
+
+
+def create_app(parts: GatewayParts) -> Starlette:
+    """Build the application. It has no lifespan of its own: the parts are supervised outside."""
+    calls = LambdaCalls(
+        services=parts.services,
+        authenticator=parts.authenticator,
+        links=parts.links,
+        budget=ByteBudget(parts.body_budget_bytes),
+    )
+    native = NativeCalls(
+        authenticator=parts.authenticator,
+        logs=parts.logs,
+        blobs=parts.blobs,
+        blob_name=parts.blob_name,
+        status=parts.status,
+        environments=parts.environments,
+    )
+
+    async def alive(exchange: Exchange) -> HttpAnswer:
+        return json_answer(exchange, {"status": "ok"})
+
+    async def ready(exchange: Exchange) -> HttpAnswer:
+        waiting = list(parts.readiness())
+        status = _UNAVAILABLE if waiting else 200
+        return json_answer(exchange, {"ready": not waiting, "waiting_for": waiting}, status=status)
+
+    async def metrics(exchange: Exchange) -> HttpAnswer:
+        body, content_type = parts.metrics()
+        headers = [
+            (b"x-amzn-RequestId", exchange.request_id.encode()),
+            (b"Content-Type", content_type.encode()),
+        ]
+        return HttpAnswer(200, headers, body)
+
+    ids = parts.services.ids
+    return Starlette(
+        routes=[
+            Route("/healthz", _Whole(endpoint(alive, ids))),
+            Route("/readyz", _Whole(endpoint(ready, ids))),
+            Route("/metrics", _Whole(endpoint(metrics, ids))),
+            Route("/api/v1/{rest:path}", _Whole(endpoint(native.respond, ids))),
+            Mount("/", _Whole(endpoint(calls.respond, ids))),
+        ]
+    )

@@ -1,0 +1,123 @@
+"""Who signed a request: the installation's root credentials.
+
+Checking has two steps, so that nothing is read from a stranger (decision D21): `begin` before the
+body, with key, scope and date; `PendingCaller.finish` with the hash of the body as it was read.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pilotlight.model.errors import ApiError
+from pilotlight.model.ids import AccountId
+from pilotlight.ports.auth import Caller, SignedRequest
+from pilotlight.ports.clock import Clock
+from pilotlight.wire import sigv4
+
+SERVICES: Final = frozenset({"lambda"})
+"""Names a signature's scope may have."""
+
+_REGION = re.compile(r"(eusc-)?[a-z]{2}(-gov|-iso[a-z]?)?-[a-z]+-\d")
+
+
+@dataclass(frozen=True, slots=True)
+class RootCredentials:
+    """The key pair made on first start; it may do everything in its account."""
+
+    account: AccountId
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCaller:
+    """A caller whose key, scope and date are right."""
+
+    access_key: str
+    _account: AccountId
+    _pending: sigv4.Pending = field(repr=False)
+
+    def finish(self, body_sha256: str | None) -> Caller:
+        """Check the signature over the body that was read.
+
+        Raises:
+            ApiError: InvalidSignatureException.
+        """
+        verified = self._pending.finish(body_sha256)
+        if not _REGION.fullmatch(verified.region):
+            raise ApiError(
+                "InvalidSignatureException", "Credential should be scoped to a valid region."
+            )
+        return Caller(
+            account=self._account,
+            access_key=verified.access_key,
+            region=verified.region,
+            service=verified.service,
+            body_sha256=verified.body_sha256,
+        )
+
+
+class StaticAuthenticator:
+    """An `Authenticator` over a fixed set of credentials; no I/O."""
+
+    def __init__(
+        self,
+        credentials: Iterable[RootCredentials],
+        *,
+        clock: Clock,
+        services: frozenset[str] = SERVICES,
+    ) -> None:
+        self._known = {known.access_key: known for known in credentials}
+        self._clock = clock
+        self._services = services
+        self._keys = sigv4.SigningKeys()
+
+    def begin(self, request: SignedRequest) -> PendingCaller:
+        """Check what can be checked before the body is read.
+
+        Raises:
+            ApiError: as `Authenticator.authenticate`.
+        """
+        pending = sigv4.begin(
+            request,
+            secret_of=self._secret_of,
+            now_s=self._clock.wall(),
+            services=self._services,
+            cache=self._keys,
+        )
+        if _has_token(request):
+            # These credentials have no session; one that came along belongs to other ones.
+            raise ApiError(
+                "UnrecognizedClientException",
+                "The security token included in the request is invalid.",
+            )
+        return PendingCaller(pending.access_key, self._known[pending.access_key].account, pending)
+
+    def authenticate(self, request: SignedRequest) -> Caller:
+        """See the port; for requests whose body is empty or whose hash was declared."""
+        pending = sigv4_hash(request)
+        return self.begin(request).finish(pending)
+
+    def _secret_of(self, access_key: str) -> str | None:
+        # Not an early exit: how long a lookup takes must not tell how much of a key is right.
+        found: str | None = None
+        for known, credentials in self._known.items():
+            if hmac.compare_digest(known.encode(), access_key.encode()):
+                found = credentials.secret_key
+        return found
+
+
+def sigv4_hash(request: SignedRequest) -> str | None:
+    """What the body must hash to when it is not read here: None where the client declared it."""
+    declared = any(name == b"x-amz-content-sha256" for name, _ in request.headers)
+    return None if declared else sigv4.EMPTY_SHA256
+
+
+def _has_token(request: SignedRequest) -> bool:
+    if any(name == b"x-amz-security-token" for name, _ in request.headers):
+        return True
+    return b"X-Amz-Security-Token=" in request.query

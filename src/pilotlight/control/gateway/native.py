@@ -1,0 +1,167 @@
+"""The native API under ``/api/v1``: what the Lambda API has no words for.
+
+Signed like the Lambda API; answers and errors are JSON of the same form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from pilotlight.control.gateway.auth import StaticAuthenticator, sigv4_hash
+from pilotlight.control.gateway.exchange import Exchange, json_answer
+from pilotlight.control.gateway.links import package_of
+from pilotlight.control.gateway.openapi import DOCUMENT
+from pilotlight.model.errors import ApiError
+from pilotlight.model.ids import Digest
+from pilotlight.ports.auth import Caller
+from pilotlight.ports.blobs import BlobStore
+from pilotlight.ports.telemetry import LogQuery, LogReader, StoredLine
+from pilotlight.wire.lambda_api import HttpAnswer
+
+_LINES_MAX: Final = 10_000
+_LOG_PARAMETERS: Final = frozenset(
+    {"function", "request_id", "start", "end", "text", "after_id", "limit", "order"}
+)
+_ENVIRONMENTS = re.compile(r"/api/v1/functions/([^/]+)/environments")
+
+StatusReport = Callable[[], Mapping[str, object]]
+"""Version, isolation, runtimes and what is missing, as JSON values."""
+EnvironmentReport = Callable[[str, str], Awaitable[Sequence[Mapping[str, object]]]]
+"""From account and function to its execution environments, as JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCalls:
+    """Answers requests to the native API."""
+
+    authenticator: StaticAuthenticator
+    logs: LogReader
+    blobs: BlobStore
+    blob_name: Callable[[Digest], str]
+    status: StatusReport
+    environments: EnvironmentReport
+
+    async def respond(self, exchange: Exchange) -> HttpAnswer:
+        """Answer one request.
+
+        Raises:
+            PlatformError: the answer is an error.
+        """
+        if exchange.method != "GET":
+            raise ApiError("MethodNotAllowed", "This path answers only GET.", status=405)
+        if exchange.path == "/api/v1/openapi.json":
+            return json_answer(exchange, DOCUMENT)
+        caller = self._caller(exchange)
+        package = package_of(exchange.path)
+        if package is not None:
+            return await self._download(exchange, package)
+        if exchange.path == "/api/v1/logs":
+            return await self._logs(exchange, caller)
+        if exchange.path == "/api/v1/status":
+            return json_answer(exchange, self.status())
+        match = _ENVIRONMENTS.fullmatch(exchange.path)
+        if match is None:
+            raise _not_found(f"The native API has no path {exchange.path[:256]}.")
+        found = await self.environments(caller.account, unquote(match[1]))
+        return json_answer(exchange, {"environments": list(found)})
+
+    def _caller(self, exchange: Exchange) -> Caller:
+        """Who signed; these requests have no body that anybody reads."""
+        pending = self.authenticator.begin(exchange.signed)
+        return pending.finish(sigv4_hash(exchange.signed))
+
+    async def _download(self, exchange: Exchange, package: Digest) -> HttpAnswer:
+        try:
+            data = await self.blobs.get(self.blob_name(package))
+        except KeyError:
+            raise _not_found(f"There is no package {package} any more.") from None
+        headers = [
+            (b"x-amzn-RequestId", exchange.request_id.encode()),
+            (b"Content-Type", b"application/zip"),
+            (b"ETag", f'"{package}"'.encode()),
+            (b"Cache-Control", b"private, no-store"),
+        ]
+        return HttpAnswer(200, headers, data)
+
+    async def _logs(self, exchange: Exchange, caller: Caller) -> HttpAnswer:
+        query = log_query(exchange.query, caller.account)
+        lines = await self.logs.read(query)
+        last = max((line.id for line in lines), default=query.after_id)
+        document = {"lines": [_line(line) for line in lines], "last_id": last}
+        return json_answer(exchange, document)
+
+
+def _not_found(message: str) -> ApiError:
+    return ApiError("NotFound", message, status=404)
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError("ValidationException", message)
+
+
+def log_query(query: str, account: str) -> LogQuery:
+    """Read the parameters of ``GET /api/v1/logs``.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in given or (name not in _LOG_PARAMETERS and not name.startswith("X-Amz-")):
+            raise _invalid(
+                f"The parameter '{name[:64]}' is unknown or given twice; known are: "
+                + ", ".join(sorted(_LOG_PARAMETERS))
+            )
+        given[name] = value
+    if not given.get("function"):
+        raise _invalid("The parameter 'function' is required.")
+    order = given.get("order", "oldest")
+    if order not in {"oldest", "newest"}:
+        raise _invalid("The parameter 'order' must be 'oldest' or 'newest'.")
+    return LogQuery(
+        account=account,
+        function=given["function"],
+        request_id=given.get("request_id") or None,
+        start_s=_number(given, "start"),
+        end_s=_number(given, "end"),
+        text=given.get("text") or None,
+        after_id=_whole(given, "after_id", default=0, least=0, most=2**63 - 1),
+        limit=_whole(given, "limit", default=1000, least=1, most=_LINES_MAX),
+        newest_first=order == "newest",
+    )
+
+
+def _number(given: Mapping[str, str], name: str) -> float | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text) is None:
+        raise _invalid(f"The parameter '{name}' must be seconds since 1970, not '{text[:64]}'.")
+    return float(text)
+
+
+def _whole(given: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if re.fullmatch(r"\d{1,19}", text, re.ASCII) is None or not least <= int(text) <= most:
+        raise _invalid(f"The parameter '{name}' must be a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _line(stored: StoredLine) -> dict[str, object]:
+    line = stored.line
+    return {
+        "id": stored.id,
+        "time": line.wall_s,
+        "function": line.function,
+        "version": line.version,
+        "log_group": line.log_group,
+        "stream": line.stream,
+        "request_id": line.request_id,
+        "text": line.text,
+    }

@@ -1,0 +1,63 @@
+"""The native API's description, served at ``/api/v1/openapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+
+def _parameter(name: str, kind: str, text: str, *, required: bool = False) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "description": text,
+        "schema": {"type": kind},
+    }
+
+
+def _get(summary: str, parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    answer = {"description": "JSON", "content": {"application/json": {}}}
+    return {
+        "get": {
+            "summary": summary,
+            "parameters": parameters or [],
+            "responses": {"200": answer, "400": answer, "403": answer},
+            "security": [{"sigv4": []}],
+        }
+    }
+
+
+_PATH_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_LOG_PARAMETERS = [
+    _parameter("function", "string", "Name of the function.", required=True),
+    _parameter("request_id", "string", "Only lines of this invocation."),
+    _parameter("start", "number", "Seconds since 1970, inclusive."),
+    _parameter("end", "number", "Seconds since 1970, exclusive."),
+    _parameter("text", "string", "Words that must all occur."),
+    _parameter("after_id", "integer", "Only lines stored after this one."),
+    _parameter("limit", "integer", "At most this many lines, up to 10000."),
+    _parameter("order", "string", "'oldest' (first) or 'newest'."),
+]
+
+DOCUMENT: Final[Mapping[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Pilotlight native API", "version": "1"},
+    "components": {
+        "securitySchemes": {
+            "sigv4": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "AWS Signature Version 4, service name lambda.",
+            }
+        }
+    },
+    "paths": {
+        "/api/v1/logs": _get("Lines that functions wrote.", _LOG_PARAMETERS),
+        "/api/v1/status": _get("Version, isolation, runtimes and what is missing."),
+        "/api/v1/functions/{name}/environments": _get(
+            "Execution environments of a function.", [_PATH_NAME]
+        ),
+    },
+}
