@@ -29,7 +29,7 @@ class Channel:
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, True)
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003  # the function has no keywords
         self._fd = fd
         self._rest = b""
         os.register_at_fork(after_in_child=self.disown)

@@ -34,6 +34,9 @@ class CognitoIdentity(_Record):
 
     __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
 
+    cognito_identity_id: Any
+    cognito_identity_pool_id: Any
+
 
 class Client(_Record):
     """What a mobile client says about itself."""

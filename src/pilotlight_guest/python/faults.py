@@ -72,7 +72,7 @@ def _stack_trace(tb: TracebackType | None, own_file: str) -> list[str]:
         if frame[0] != own_file:
             frames = frames[index:]
             break
-    return traceback.format_list(frames)
+    return traceback.format_list(frames)  # type: ignore[arg-type]  # a line number may be None
 
 
 def log_line(payload: ErrorPayload) -> str:

@@ -13,11 +13,8 @@ import decimal
 import json
 import marshal
 import re
-from json.encoder import (
-    c_make_encoder,
-    encode_basestring,
-    encode_basestring_ascii,
-)
+from collections.abc import Iterable
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, Callable
 
 from pilotlight_guest.python import faults
@@ -42,7 +39,11 @@ def _refuse(name: str) -> None:
     raise _Refused(name)
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse).scan_once
+_scan: Callable[[str, int], tuple[Any, int]]
+_scan = json.JSONDecoder(parse_constant=_refuse).scan_once  # type: ignore[attr-defined]  # since 2.7
+
+_make_fast_encoder: Callable[..., Callable[[object, int], Iterable[str]]] | None
+_make_fast_encoder = getattr(json.encoder, "c_make_encoder", None)
 
 
 def decode(payload: bytes | bytearray | memoryview) -> Any:  # noqa: ANN401  # any JSON value
@@ -94,9 +95,14 @@ class Encoder:
         self._quote: Callable[[str], str] = (
             encode_basestring_ascii if ascii_only else encode_basestring
         )
-        # No markers: a value that `marshal` took has no cycle.
-        self._fast = c_make_encoder and c_make_encoder(
-            None, _no_default, self._quote, None, ": ", ", ", False, False, True
+        self._fast = _make_fast_encoder and _make_fast_encoder(
+            None,  # no memory of open containers: a value that `marshal` took has no cycle
+            _no_default,
+            self._quote,
+            None,  # no indentation
+            ": ",
+            ", ",
+            *(False, False, True),  # keys in their order, none skipped; NaN is written
         )
 
     def text(self, value: object) -> str:
@@ -108,7 +114,7 @@ class Encoder:
         """
         if self._fast is not None:
             try:
-                marshal.dumps(value, _NO_REFERENCES)
+                marshal.dumps(value, _NO_REFERENCES)  # type: ignore[arg-type]  # that is the question
                 return "".join(self._fast(value, 0))
             except (ValueError, TypeError):
                 pass  # not of built-in types alone, or an error that `_Spelling` words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -119,10 +120,9 @@ def end_like_python(error: BaseException) -> NoReturn:
 def leave(code: int, *, interrupted: bool = False) -> NoReturn:
     """Flush what was printed and end now."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        # The reader may have gone, or user code replaced the stream.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # the reader has gone or user code replaced the stream
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

@@ -174,7 +174,7 @@ class ProcessSandbox:
         await self._dead.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GONE_TIMEOUT_S):
-                while _group_exists(self._process.pid):
+                while _group_exists(self._process.pid):  # noqa: ASYNC110  # no event tells
                     await asyncio.sleep(0.002)
 
     def log_tail(self) -> str:
@@ -241,13 +241,7 @@ class ProcessDriver:
         self._sandboxes[spec.id] = sandbox
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                is_ready = await sandbox.ready()
-            if not is_ready:
-                exit_ = await sandbox.wait()
-                raise SandboxError(
-                    f"sandbox {spec.id}: {spec.runtime} ended with {exit_.exit_code} before it was"
-                    f" ready; it wrote: {sandbox.log_tail() or 'nothing'}"
-                )
+                await _until_ready(spec, sandbox)
         except TimeoutError as exc:
             await self._discard(sandbox)
             raise SandboxError(
@@ -285,7 +279,7 @@ class ProcessDriver:
             with theirs, contextlib.closing(os.fdopen(log_write, "wb", 0)) as output:
                 process = self._popen(spec, runtime, theirs.fileno(), output.fileno())
             undo.callback(_kill_and_reap, process)
-            ours.setblocking(False)
+            ours.settimeout(0)
             os.set_blocking(log_read, False)
             sandbox = ProcessSandbox(spec, process, ours, log_read, self._forget)
             undo.pop_all()
@@ -349,7 +343,7 @@ class ProcessDriver:
             log.warning("leftover_sandbox_destroyed", environment=name, pid=pid)
             _kill_tree(pid)
         async with asyncio.timeout(GONE_TIMEOUT_S):
-            while any(_is_alive(pid) for pid in left):
+            while any(_is_alive(pid) for pid in left):  # noqa: ASYNC110  # no event tells
                 await asyncio.sleep(0.005)
         return ()
 
@@ -360,6 +354,16 @@ class ProcessDriver:
         async with asyncio.TaskGroup() as group:
             for name in tuple(self._sandboxes):
                 group.create_task(self.destroy(name))
+
+
+async def _until_ready(spec: SandboxSpec, sandbox: ProcessSandbox) -> None:
+    if await sandbox.ready():
+        return
+    exit_ = await sandbox.wait()
+    raise SandboxError(
+        f"sandbox {spec.id}: {spec.runtime} ended with {exit_.exit_code} before it was ready;"
+        f" it wrote: {sandbox.log_tail() or 'nothing'}"
+    )
 
 
 def _kill_and_reap(process: subprocess.Popen[bytes]) -> None:
