@@ -1,0 +1,105 @@
+"""What a runtime is told before it loads the function: the INIT document.
+
+Pure. Variables and who may set them:
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pilotlight.model.function import FunctionVersion, LogFormat
+
+_PLACEHOLDER_KEY = "AKIAPILOTLIGHTNOROLE"
+"""Stands where the credentials of the function's role will: SDK clients can be made at import, and
+a call with them is refused by whoever is called."""
+
+
+def log_stream_name(version: str, environment: str, wall_s: float) -> str:
+    """Name of an environment's log stream, ``2026/11/24/[$LATEST]<environment>``."""
+    return f"{datetime.fromtimestamp(wall_s, UTC):%Y/%m/%d}/[{version}]{environment}"
+
+
+def process_environment(
+    function: FunctionVersion, *, task_root: str, log_stream: str, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of a function's process.
+
+    The user's variables win over the defaults that may be changed and never over the reserved
+    ones, whatever the API let through.
+    """
+    return (
+        _changeable(function)
+        | dict(extra)
+        | dict(function.environment or {})
+        | _reserved(function, task_root, log_stream)
+    )
+
+
+def _changeable(function: FunctionVersion) -> dict[str, str]:
+    names = {
+        "LANG": "en_US.UTF-8",
+        "LC_CTYPE": "C.UTF-8",
+        "TZ": ":UTC",
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib"
+        ":/var/task:/var/task/lib:/opt/lib",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+        "SHLVL": "0",
+    }
+    if (function.runtime or "").startswith("python"):
+        names["PYTHONPATH"] = "/var/runtime"
+    return names
+
+
+def _reserved(function: FunctionVersion, task_root: str, log_stream: str) -> dict[str, str]:
+    names = {
+        "_HANDLER": function.handler or "",
+        "AWS_DEFAULT_REGION": function.region,
+        "AWS_REGION": function.region,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mib),
+        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.logging.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_ACCESS_KEY_ID": _PLACEHOLDER_KEY,
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_SESSION_TOKEN": "not-a-session",
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "PWD": task_root,
+        "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+    }
+    if function.logging.log_format is LogFormat.JSON:
+        names["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        names["AWS_LAMBDA_LOG_LEVEL"] = function.logging.application_level or "INFO"
+    return names
+
+
+def init_document(
+    function: FunctionVersion, *, task_root: str, log_stream: str, extra: Mapping[str, str]
+) -> bytes:
+    """Body of the INIT frame; its members are ``frames.INIT_KEYS``."""
+    environment = process_environment(
+        function, task_root=task_root, log_stream=log_stream, extra=extra
+    )
+    document = {
+        "handler": function.handler or "",
+        "environment": environment,
+        "task_root": task_root,
+        "function_name": function.name,
+        "function_version": function.version,
+        "memory_mib": function.memory_mib,
+        "log_group": function.logging.log_group,
+        "log_stream": log_stream,
+        "log_format": function.logging.log_format.value,
+        "log_level": function.logging.application_level,
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
