@@ -175,18 +175,15 @@ def _scalar(shape: model.Scalar, value: object) -> object:
 
 
 def _number(shape: model.Scalar, value: float) -> int | float:
-    if shape.type not in _INTEGER_BITS:
-        if not math.isfinite(value):
-            raise _refused(f"NUMBER_VALUE can not be converted to {_article(shape.type)}")
-        return value
-    bits = _INTEGER_BITS[shape.type]
-    if (
-        not math.isfinite(value)
-        or value != int(value)
-        or not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
-    ):
+    bits = _INTEGER_BITS.get(shape.type)
+    if bits is None:
+        fits = isinstance(value, int) or math.isfinite(value)
+    else:
+        limit = 2 ** (bits - 1)
+        fits = -limit <= value < limit and value == int(value)
+    if not fits:
         raise _refused(f"NUMBER_VALUE can not be converted to {_article(shape.type)}")
-    return int(value)
+    return value if bits is None else int(value)
 
 
 def _blob(value: object) -> bytes:
