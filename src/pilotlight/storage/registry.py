@@ -137,7 +137,8 @@ def _commit(connection: sa.Connection, *, changes: Sequence[Put | Delete], tombs
     if not effective:
         connection.execute(sa.update(registry_state).values(revision=revision - 1))
         return revision - 1
-    fresh, present = [], []
+    fresh: list[dict[str, object]] = []
+    present: list[dict[str, object]] = []
     for position, change in enumerate(effective):
         rows = fresh if known[name_of(change)] is None else present
         rows.append(_row(change, revision, position))
