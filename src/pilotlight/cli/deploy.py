@@ -1,0 +1,73 @@
+"""``pilotlight deploy``: pack a folder, create or update its function, wait until it is active."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pilotlight.cli.options import AsJson, DataDir, Endpoint, connected
+from pilotlight.cli.output import note, progress, say, say_json
+
+if TYPE_CHECKING:
+    from pilotlight.config.project import Project
+
+
+def command(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Folder of the function.")
+    ] = Path(),
+    endpoint: Endpoint = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy the function of a folder with its requirements; create it, or update what changed."""
+    from pilotlight.cli.publishing import Publisher
+    from pilotlight.cli.substitution import Substitution
+    from pilotlight.config.project import read_project
+
+    project = read_project(directory)
+    with connected(endpoint, data_dir) as client:
+        substitution = Substitution(client.target, data_dir)
+        warning = substitution.warning(project.runtime)
+        if warning:
+            note(f"warning: {warning}")
+        package = _package(directory, project, substitution)
+        with progress(f"deploying {project.name} ({len(package)} bytes)") as step:
+            publisher = Publisher(client, project, step)
+            function = publisher.publish(package)
+            url = publisher.publish_url() if project.url else None
+    result: dict[str, Any] = {
+        "function_name": project.name,
+        "function_arn": function["FunctionArn"],
+        "code_sha256": function["CodeSha256"],
+        "runtime": project.runtime,
+        "url": url,
+        "warning": warning,
+    }
+    if as_json:
+        say_json(result)
+        return
+    say(str(result["function_arn"]))
+    if url:
+        say(url)
+    note(f"Next: pilotlight invoke {project.name} --log")
+
+
+def _package(directory: Path, project: Project, substitution: object) -> bytes:
+    from pilotlight.cli.packing import pack
+    from pilotlight.cli.requirements import installed
+    from pilotlight.cli.substitution import Substitution
+
+    choice = (
+        substitution.choice(project.runtime) if isinstance(substitution, Substitution) else None
+    )
+    folder = installed(
+        directory,
+        directory / project.requirements,
+        wanted=project.runtime,
+        runtime=choice.runtime if choice else None,
+    )
+    roots = [directory] if folder is None else [directory, folder]
+    return pack(roots, project.ignore)

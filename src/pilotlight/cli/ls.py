@@ -1,0 +1,36 @@
+"""``pilotlight ls``: all functions."""
+
+from __future__ import annotations
+
+from pilotlight.cli.options import AsJson, DataDir, Endpoint, connected
+from pilotlight.cli.output import note, say_json, say_table
+
+
+def command(endpoint: Endpoint = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the functions."""
+    from pilotlight.cli.client import list_functions
+    from pilotlight.cli.substitution import Substitution
+
+    with connected(endpoint, data_dir) as client:
+        functions = list(list_functions(client))
+        substitution = Substitution(client.target, data_dir)
+    if as_json:
+        say_json(functions)
+        return
+    if not functions:
+        note("There are no functions yet. Make one: pilotlight init hello; pilotlight deploy hello")
+        return
+    say_table(
+        ("NAME", "RUNTIME", "MEMORY", "TIMEOUT", "STATE", "MODIFIED"),
+        [
+            (
+                str(function["FunctionName"]),
+                substitution.label(function.get("Runtime")),
+                f"{function.get('MemorySize', 128)} MB",
+                f"{function.get('Timeout', 3)} s",
+                str(function.get("State") or "Active"),
+                str(function.get("LastModified", ""))[:19],
+            )
+            for function in functions
+        ],
+    )
