@@ -37,7 +37,7 @@ class Maker:
         self._random = random.Random(seed)
 
     def structure(self, shape: Any, depth: int = 0) -> dict[str, object]:
-        made = {}
+        made: dict[str, object] = {}
         for name, member in shape.members.items():
             location = member.serialization.get("location")
             is_needed = name in shape.required_members or name == shape.serialization.get("payload")

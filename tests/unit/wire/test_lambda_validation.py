@@ -12,7 +12,7 @@ from pilotlight.model.errors import ApiError
 from pilotlight.wire.lambda_api import validate
 
 ROLE = "arn:aws:iam::000000000000:role/lambda"
-FUNCTION = {
+FUNCTION: dict[str, object] = {
     "FunctionName": "f",
     "Runtime": "python3.12",
     "Role": ROLE,
@@ -32,13 +32,13 @@ TAGGABLE = (
     r"code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-"
     r"[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+)"
 )
-PERMISSION = {
+PERMISSION: dict[str, object] = {
     "FunctionName": "f",
     "Action": "lambda:InvokeFunction",
     "StatementId": "s3",
     "Principal": "s3.amazonaws.com",
 }
-LAYER_PERMISSION = {
+LAYER_PERMISSION: dict[str, object] = {
     "LayerName": "l",
     "VersionNumber": 1,
     "StatementId": "s",
@@ -257,6 +257,10 @@ def test_an_answer_repeats_a_bounded_part_of_a_hostile_request() -> None:
 @pytest.mark.parametrize("text", ["a" * 10_000, "a-" * 5_000, "a:" * 5_000, "a." * 5_000 + "!"])
 def test_patterns_do_not_backtrack_without_end(text: str) -> None:
     endpoints = {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": [text[:300]]}}
-    params = {"FunctionName": text, "EventSourceArn": text, "SelfManagedEventSource": endpoints}
+    params: dict[str, object] = {
+        "FunctionName": text,
+        "EventSourceArn": text,
+        "SelfManagedEventSource": endpoints,
+    }
     refusal("CreateEventSourceMapping", params)
     refusal("CreateFunction", FUNCTION | {"Role": text, "Handler": text, "Layers": [text]})
