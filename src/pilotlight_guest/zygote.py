@@ -1,0 +1,224 @@
+"""A zygote: a started interpreter that forks isolated sandboxes when the launcher asks.
+
+One for each runtime and tenant. It is process 1 of its own pid namespace, in the tenant's user
+namespace, on the sandbox root, without network use, secrets or a second thread; every descriptor
+it holds is closed on exec. It never runs user code. When it ends, all its sandboxes end, because
+their pid namespaces are inside its own; it ends when the launcher does (end of file, SIGKILL).
+
+Protocol on the control socket (SOCK_SEQPACKET): the zygote says ``ready``; each request is JSON
+``{"hostname": …}`` with descriptors: channel, log pipe, status pipe, then the ``cgroup.procs``
+files to join. The answer is ``{"ok": true}`` with a pidfd, or ``{"error": …}``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from pilotlight_guest import init, linux, seccomp
+
+MESSAGE_BYTES = 4096
+DESCRIPTORS_MAX = 16
+RUNTIME_MODULE = "pilotlight_guest.python.runtime"
+
+CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS | linux.NEWNET
+"""Namespaces made in the clone. The cgroup namespace follows once the cgroups are joined."""
+
+_SAFE = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+_HIDDEN_FILES = ("kcore", "keys", "sysrq-trigger", "timer_list", "kmsg", "kpagecount")
+_HIDDEN_FOLDERS = ("acpi", "scsi")
+_READ_ONLY = ("sys", "bus", "fs", "irq")
+_EMPTY = "/var/empty"
+
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_OOM_SCORE = b"800"
+
+# AWS's own values (recorded from the service), except the number of processes: that limit is
+# counted over all sandboxes of a tenant, so the pids cgroup holds it instead.
+_LIMITS = {
+    resource.RLIMIT_NOFILE: (1024, 1024),
+    resource.RLIMIT_CORE: (10737418240, 10737418240),
+    resource.RLIMIT_MEMLOCK: (65536, 65536),
+    resource.RLIMIT_STACK: (8388608, resource.RLIM_INFINITY),
+}
+
+
+class Zygote:
+    """State built once, before any fork.
+
+    Args:
+        uid: user inside the namespace that functions run as; ``gid`` likewise.
+        processes_max: RLIMIT_NPROC where no pids cgroup bounds the sandbox; 0 for none.
+    """
+
+    def __init__(self, control: socket.socket, uid: int, gid: int, processes_max: int) -> None:
+        self.control = control
+        self.uid = uid
+        self.gid = gid
+        self.processes_max = processes_max
+        self.last_capability = linux.last_capability()
+        self.filter = seccomp.Filter()
+        self.runtime = importlib.import_module(RUNTIME_MODULE)
+        self.hidden = [f"/proc/{n}" for n in _HIDDEN_FILES if Path(f"/proc/{n}").exists()]
+        self.emptied = [f"/proc/{n}" for n in _HIDDEN_FOLDERS if Path(f"/proc/{n}").exists()]
+        self.read_only = [f"/proc/{n}" for n in _READ_ONLY if Path(f"/proc/{n}").exists()]
+
+    def serve(self) -> None:
+        """Fork on request until the launcher closes the socket."""
+        self.control.send(b"ready")
+        while True:
+            message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, DESCRIPTORS_MAX)
+            if not message:
+                return
+            try:
+                self._fork(json.loads(message), fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _fork(self, request: dict[str, str], fds: list[int]) -> None:
+        try:
+            pid, pidfd = linux.fork_into(CLONE)
+        except OSError as error:
+            self.control.send(json.dumps({"error": str(error)}).encode())
+            return
+        if pid == 0:
+            self._child(request, fds)
+        socket.send_fds(self.control, [b'{"ok": true}'], [pidfd])
+        os.close(pidfd)
+
+    def _child(self, request: dict[str, str], fds: list[int]) -> NoReturn:
+        """Everything from the fresh clone to the runtime; the process becomes init."""
+        channel, log, status, *cgroups = fds
+        try:
+            self.control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            self._join(cgroups)
+            self._isolate(request["hostname"])
+            self._limit()
+            linux.become(self.uid, self.gid, self.last_capability)
+            self.filter.install()
+            runtime = os.fork()
+        except BaseException as error:  # noqa: BLE001  # told to the driver, then the process ends
+            init.report_failure(status, error)
+        if runtime == 0:
+            self._run(channel, log, status)
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)  # its descriptors are closed to the runtime
+        for fd in (channel, log, 0, 1, 2):
+            os.close(fd)
+        init.run(runtime, status)
+
+    def _join(self, cgroups: list[int]) -> None:
+        for fd in cgroups:
+            os.write(fd, b"0")
+            os.close(fd)
+        linux.unshare(linux.NEWCGROUP)
+
+    def _isolate(self, hostname: str) -> None:
+        linux.mount("proc", "/proc", "proc", _SAFE)
+        for path in self.hidden:
+            linux.mount("/dev/null", path, None, linux.MS_BIND)
+        for path in self.emptied:
+            linux.mount(_EMPTY, path, None, linux.MS_BIND)
+        for path in self.read_only:
+            fd = linux.open_tree(path)
+            linux.mount_setattr(fd, linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV)
+            linux.move_mount(fd, path)
+            os.close(fd)
+        linux.set_hostname(hostname.encode())
+        raise_loopback()
+
+    def _limit(self) -> None:
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(_OOM_SCORE)
+        for which, wanted in _LIMITS.items():
+            set_limit(which, *wanted)
+        if self.processes_max:
+            set_limit(resource.RLIMIT_NPROC, self.processes_max, self.processes_max)
+
+    def _run(self, channel: int, log: int, status: int) -> NoReturn:
+        """Become the runtime: descriptors 0, 1, 2 and the channel as 3, nothing else."""
+        try:
+            os.close(status)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            high = fcntl.fcntl(channel, fcntl.F_DUPFD_CLOEXEC, 64)
+            os.dup2(high, 3, inheritable=False)
+            linux.close_from(4)
+            gc.enable()
+            self.runtime.main(3)
+        except Exception:  # noqa: BLE001  # ours, not the user's: shown in the function's log
+            traceback.print_exc()
+        finally:
+            os._exit(125)
+
+
+def raise_loopback() -> None:
+    """Bring up ``lo`` of a fresh network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        fd = probe.fileno()
+        request = struct.pack("16sh22x", b"lo", 0)
+        flags = struct.unpack("16sh22x", fcntl.ioctl(fd, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(fd, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+
+
+def open_pipe_streams() -> None:
+    """Make ``sys.stdout`` and ``sys.stderr`` anew on a pipe, which they are in every fork.
+
+    A stream asks its descriptor once whether it can seek; the ones that we were started with may
+    be files.
+    """
+    readable, writable = os.pipe()
+    errors = os.dup(2)
+    for fd in (1, 2):
+        os.dup2(writable, fd)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    for fd in (1, 2):
+        os.dup2(errors, fd)
+    for fd in (readable, writable, errors):
+        os.close(fd)
+
+
+def set_limit(which: int, soft: int, hard: int) -> None:
+    """Set a resource limit; never above the hard limit we already have."""
+    _, ceiling = resource.getrlimit(which)
+    if ceiling != resource.RLIM_INFINITY:
+        hard = ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)
+        soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(which, (soft, hard))
+
+
+def main(control_fd: int, options: dict[str, int]) -> NoReturn:
+    """Prepare, then serve until the launcher ends. Called once, by the launcher's exec."""
+    control = socket.socket(fileno=control_fd)
+    control.set_inheritable(False)
+    if control.recv(16) != b"go":  # sent once the process that made us has gone:
+        os._exit(0)  # from then on the launcher is our parent
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.mount("proc", "/proc", "proc", _SAFE)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    open_pipe_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
+    zygote = Zygote(control, options["uid"], options["gid"], options["processes_max"])
+    gc.collect()
+    gc.freeze()
+    try:
+        zygote.serve()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
