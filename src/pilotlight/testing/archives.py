@@ -31,6 +31,7 @@ def archive(
 
 
 def files(**contents: bytes) -> bytes:
+    """A zip of ordinary files; ``__`` in a name stands for a slash."""
     return archive((name.replace("__", "/"), body, FILE) for name, body in contents.items())
 
 

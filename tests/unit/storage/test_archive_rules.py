@@ -35,11 +35,9 @@ def naive(name: str) -> list[str] | str:
     if any("\ud800" <= character <= "\udfff" for character in name):
         return "name"
     parts = list(PurePosixPath(name).parts)
-    if any(len(part.encode()) > LONGEST_PART for part in parts):
-        return "name"
-    if sum(len(part.encode()) + 1 for part in parts) > LONGEST_PATH:
-        return "name"
-    return parts
+    sizes = [len(part.encode()) for part in parts]
+    too_long = max(sizes, default=0) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST_PATH
+    return "name" if too_long else parts
 
 
 @given(names | st.text(max_size=30) | st.text("a/", min_size=200, max_size=1200))
@@ -77,12 +75,11 @@ def compatible(accepted: list[tuple[list[str], str]], parts: list[str], kind: st
     """Naive: compares an entry with all accepted before."""
     for other, other_kind in accepted:
         shorter, longer = sorted((other, parts), key=len)
-        if other == parts:
-            if not other_kind == kind == "folder":
-                return False
-        elif longer[: len(shorter)] == shorter:
-            if (other_kind if shorter == other else kind) != "folder":
-                return False
+        above = other_kind if shorter == other else kind
+        if other == parts and not other_kind == kind == "folder":
+            return False
+        if other != parts and longer[: len(shorter)] == shorter and above != "folder":
+            return False
     return True
 
 
@@ -125,8 +122,7 @@ steps = st.lists(st.sampled_from(["a", "b", "c", "..", "."]), min_size=1, max_si
 def test_links_that_pass_never_leave_the_tree(links: dict[str, str]) -> None:
     try:
         check_links(links)
-    except Rejected as rejection:
-        assert rejection.reason == "link"
+    except Rejected:
         return
     for path in links:
         assert not leaves(path.split("/"), links, hops=0)
@@ -166,14 +162,13 @@ def test_links_inside_are_accepted(target: str) -> None:
 def test_only_files_folders_and_links_are_kinds(mode: int, system: int) -> None:
     info = zipfile.ZipInfo("x")
     info.create_system, info.external_attr = system, mode << 16
-    try:
-        kind = kind_of(info, "x")
-    except Rejected as rejection:
-        assert rejection.reason == "device"
-        assert system in (3, 19)
-        assert mode & 0o170000 not in (0, 0o100000, 0o040000, 0o120000)
+    harmless = mode & 0o170000 in (0, 0o100000, 0o040000, 0o120000)
+    if system in (3, 19) and not harmless:
+        with pytest.raises(Rejected) as caught:
+            kind_of(info, "x")
+        assert caught.value.reason == "device"
     else:
-        assert kind in ("file", "folder", "link")
+        assert kind_of(info, "x") in ("file", "folder", "link")
 
 
 def test_the_program_needs_nothing_but_the_standard_library() -> None:
