@@ -2,75 +2,62 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
+import click
 
-from pilotlight.cli import (
-    delete,
-    deploy,
-    describe,
-    doctor,
-    env,
-    init,
-    invoke,
-    logs,
-    ls,
-    runtime,
-    up,
-)
-from pilotlight.cli.output import note
+from pilotlight.cli.output import note, say
 from pilotlight.model.errors import PlatformError
 
 INTERRUPTED = 130
 
+COMMANDS = (
+    "up", "init", "deploy", "invoke", "logs", "ls", "describe", "delete", "env", "doctor", "runtime",
+)  # fmt: skip
+"""Names of commands and of their modules, in the order of the help text."""
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  (Typer's call)
+
+class _Commands(click.Group):
+    """Imports a command's module when the command is used: starting up stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(f"pilotlight.cli.{cmd_name}").command
+        if not isinstance(found, click.Command):
+            raise TypeError(found)
+        return found
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if wanted:
         from importlib.metadata import version
 
-        from pilotlight.cli.output import say
-
         say(f"pilotlight {version('pilotlight')}")
-        raise typer.Exit
+        ctx.exit()
 
 
-def _root(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
+@click.group(cls=_Commands)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    help="Show the version.",
+)  # fmt: skip
+def application() -> None:
     """Serverless functions you run yourself: the AWS Lambda API over real sandboxes."""
-
-
-def application() -> typer.Typer:
-    """Put the commands together."""
-    app = typer.Typer(
-        name="pilotlight",
-        add_completion=True,
-        no_args_is_help=True,
-        rich_markup_mode=None,  # importing rich for a help text would double the start-up time
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_root)
-    for name, module in (
-        ("up", up), ("init", init), ("deploy", deploy), ("invoke", invoke), ("logs", logs),
-        ("ls", ls), ("describe", describe), ("delete", delete), ("env", env), ("doctor", doctor),
-    ):  # fmt: skip
-        app.command(name)(module.command)
-    app.add_typer(runtime.app, name="runtime")
-    return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return the exit code. Deliberate errors become a message."""
     try:
-        application()(args=list(arguments), prog_name="pilotlight")
+        application.main(args=list(arguments), prog_name="pilotlight")
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     except PlatformError as exc:
@@ -82,4 +69,3 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our output has gone. What the interpreter flushes at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0

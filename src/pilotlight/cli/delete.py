@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, Name, about, connected
+from pilotlight.cli.options import about, connected, name_argument, server_options
 from pilotlight.cli.output import say, say_json
 
 
+@click.command()
+@name_argument
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@server_options
 def command(
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    endpoint: Endpoint = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    name: str, *, yes: bool, endpoint: str | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """Delete a function with its versions, its URL and its policy."""
     from pilotlight.cli.client import function_path
 
     if not yes:
         if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody is there to be asked: give --yes")
-        typer.confirm(f"Delete the function {name}?", abort=True, err=True)
+            raise click.UsageError("nobody is there to be asked: give --yes")
+        click.confirm(f"Delete the function {name}?", abort=True, err=True)
     with connected(endpoint, data_dir) as client, about(client, name):
         client.call("DELETE", function_path(name))
     if as_json:

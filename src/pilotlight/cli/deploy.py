@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, connected
+from pilotlight.cli.options import connected, server_options
 from pilotlight.cli.output import note, progress, say, say_json
 
 if TYPE_CHECKING:
     from pilotlight.config.project import Project
+    from pilotlight.ports.runtimes import RuntimeChoice
 
 
-def command(
-    directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder of the function.")
-    ] = Path(),
-    endpoint: Endpoint = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+@click.command()
+@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@server_options
+def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Deploy the function of a folder with its requirements; create it, or update what changed."""
     from pilotlight.cli.publishing import Publisher
     from pilotlight.cli.substitution import Substitution
@@ -33,7 +30,7 @@ def command(
         warning = substitution.warning(project.runtime)
         if warning:
             note(f"warning: {warning}")
-        package = _package(directory, project, substitution)
+        package = _package(directory, project, substitution.choice(project.runtime))
         with progress(f"deploying {project.name} ({len(package)} bytes)") as step:
             publisher = Publisher(client, project, step)
             function = publisher.publish(package)
@@ -55,14 +52,10 @@ def command(
     note(f"Next: pilotlight invoke {project.name} --log")
 
 
-def _package(directory: Path, project: Project, substitution: object) -> bytes:
+def _package(directory: Path, project: Project, choice: RuntimeChoice | None) -> bytes:
     from pilotlight.cli.packing import pack
     from pilotlight.cli.requirements import installed
-    from pilotlight.cli.substitution import Substitution
 
-    choice = (
-        substitution.choice(project.runtime) if isinstance(substitution, Substitution) else None
-    )
     folder = installed(
         directory,
         directory / project.requirements,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, Name, about, connected
+import click
+
+from pilotlight.cli.options import about, connected, name_argument, server_options
 from pilotlight.cli.output import say, say_foreign, say_json, say_table
 
 if TYPE_CHECKING:
@@ -13,9 +16,10 @@ if TYPE_CHECKING:
 _NOT_THERE = frozenset({404, 501})
 
 
-def command(
-    name: Name, endpoint: Endpoint = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
+@click.command()
+@name_argument
+@server_options
+def command(name: str, *, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Show configuration, URL and execution environments of a function."""
     from pilotlight.cli.client import function_path
     from pilotlight.cli.substitution import Substitution

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import typer
+from pathlib import Path
 
-from pilotlight.cli.options import AsJson, DataDir
+import click
+
+from pilotlight.cli.options import data_dir_option, json_option
 from pilotlight.cli.output import note, say, say_json, say_table
 
 
-def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+@click.command()
+@data_dir_option
+@json_option
+def command(*, data_dir: Path | None, as_json: bool) -> None:
     """Prove with probes what this host can and cannot isolate; exit 1 if anything is missing."""
     from pilotlight.config import load_settings
     from pilotlight.roles import doctor
@@ -30,4 +35,4 @@ def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     missing = [finding.name for finding in findings if not finding.ok]
     if missing:
         note(f"missing: {', '.join(missing)}")
-        raise typer.Exit(1)
+        raise SystemExit(1)

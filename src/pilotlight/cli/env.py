@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint
+import click
+
+from pilotlight.cli.options import server_options
 from pilotlight.cli.output import say, say_json
 
 
-def command(endpoint: Endpoint = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+@click.command()
+@server_options
+def command(*, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Print exports for a shell: eval "$(pilotlight env)"."""
     from pilotlight.config.target import find_target
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson
+from pilotlight.cli.options import json_option
 from pilotlight.cli.output import note, say, say_json
 
 _APP = '''"""The function. Pilotlight calls `handler` once for each invocation."""
@@ -69,13 +68,13 @@ _FILES = {
 }
 
 
-def command(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made if need be.")] = Path(),
-    runtime: Annotated[
-        str, typer.Option(help="Runtime of the function.")
-    ] = f"python3.{sys.version_info[1]}",
-    as_json: AsJson = False,
-) -> None:
+@click.command()
+@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option(
+    "--runtime", default=f"python3.{sys.version_info[1]}", help="Runtime of the function."
+)
+@json_option
+def command(directory: Path, *, runtime: str, as_json: bool) -> None:
     """Write a working Python function with its project file; nothing is ever overwritten."""
     name = function_name(directory.absolute().name)
     written = write_project(directory, name=name, runtime=runtime)

@@ -6,11 +6,11 @@ import base64
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, Name, about, connected
+from pilotlight.cli.options import about, connected, name_argument, server_options
 from pilotlight.cli.output import note, note_foreign, say_foreign, say_json
 
 if TYPE_CHECKING:
@@ -20,18 +20,27 @@ PATIENCE_S = 960.0
 """The longest function (900 s) with its init and some queueing."""
 
 
+@click.command()
+@name_argument
+@click.option(
+    "--payload",
+    "-p",
+    default="{}",
+    metavar="EVENT",
+    help="JSON text, @FILE, or - for standard input; {} by default.",
+)
+@click.option("--log", is_flag=True, help="Also show the end of its log.")
+@click.option("--qualifier", "-q", help="Version or alias.")
+@server_options
 def command(
-    name: Name,
-    payload: Annotated[
-        str, typer.Option("--payload", "-p", help="JSON text, @FILE, or - for standard input.")
-    ] = "{}",
-    log: Annotated[bool, typer.Option("--log", help="Also show the end of its log.")] = False,
-    qualifier: Annotated[
-        str | None, typer.Option("--qualifier", "-q", help="Version or alias.")
-    ] = None,
-    endpoint: Endpoint = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    name: str,
+    *,
+    payload: str,
+    log: bool,
+    qualifier: str | None,
+    endpoint: str | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Invoke a function and wait; its result goes to standard output, exit 1 if it failed."""
     from pilotlight.cli.client import function_path
@@ -53,7 +62,7 @@ def command(
     else:
         _show(answer.body.decode(errors="replace"), error, tail)
     if error:
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def read_payload(given: str) -> bytes:

@@ -6,11 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, Name, about, connected
+from pilotlight.cli.options import about, connected, name_argument, server_options
 from pilotlight.cli.output import note, say, say_foreign
 
 if TYPE_CHECKING:
@@ -22,18 +23,28 @@ _SPAN = re.compile(r"([0-9]+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+@click.command()
+@name_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on as lines come.")
+@click.option(
+    "--since",
+    default="1h",
+    metavar="WHEN",
+    help="How far back: 30s, 10m, 2h, 7d, or a time such as 2026-11-24T12:00; 1h by default.",
+)
+@click.option("--request-id", metavar="ID", help="Only this invocation.")
+@click.option("--grep", metavar="WORDS", help="Only lines with all these words.")
+@server_options
 def command(
-    name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    since: Annotated[
-        str,
-        typer.Option(help="How far back: 30s, 10m, 2h, 7d, or a time such as 2026-11-24T12:00."),
-    ] = "1h",
-    request_id: Annotated[str | None, typer.Option(help="Only this invocation.")] = None,
-    grep: Annotated[str | None, typer.Option(help="Only lines with all these words.")] = None,
-    endpoint: Endpoint = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    name: str,
+    *,
+    follow: bool,
+    since: str,
+    request_id: str | None,
+    grep: str | None,
+    endpoint: str | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Show a function's log; with --json one object a line."""
     from pilotlight.cli.client import function_path
@@ -51,14 +62,14 @@ def command(
             count += 1
             _show(line, as_json=as_json)
     if not count:
-        note(f"No lines since {since} ago match. Look further back with --since 7d.")
+        note(f"No line since {since} matches. Look further back with --since 7d.")
 
 
 def parse_since(text: str, now_s: float) -> float:
     """Seconds since the epoch of a span before now, or of a time (UTC where it names no zone).
 
     Raises:
-        typer.BadParameter: it is neither.
+        click.UsageError: it is neither.
     """
     span = _SPAN.fullmatch(text)
     if span:
@@ -66,7 +77,7 @@ def parse_since(text: str, now_s: float) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise typer.BadParameter(
+        raise click.UsageError(
             f"--since {text!r}; allowed: 30s, 10m, 2h, 7d, or a time such as 2026-11-24T12:00"
         ) from exc
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

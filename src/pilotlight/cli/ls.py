@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from pilotlight.cli.options import AsJson, DataDir, Endpoint, connected
+from pathlib import Path
+
+import click
+
+from pilotlight.cli.options import connected, server_options
 from pilotlight.cli.output import note, say_json, say_table
 
 
-def command(endpoint: Endpoint = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+@click.command()
+@server_options
+def command(*, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """List the functions."""
     from pilotlight.cli.client import list_functions
     from pilotlight.cli.substitution import Substitution

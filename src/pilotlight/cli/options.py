@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, TypeVar
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from pilotlight.cli.client import Client
 
-Endpoint = Annotated[
-    str | None, typer.Option("--endpoint", metavar="URL", help="Address of the server.")
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", metavar="DIR", help="Data directory of the server; its keys are used."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or ARN of a function.")]
+F = TypeVar("F", bound=Callable[..., object])
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Data directory of the server; its keys are used.",
+)
+endpoint_option = click.option("--endpoint", metavar="URL", help="Address of the server.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Result as JSON.")
+name_argument = click.argument("name", metavar="NAME")
+
+
+def server_options(function: F) -> F:
+    """Where the server is, and the form of the result."""
+    return endpoint_option(data_dir_option(json_option(function)))
 
 
 @contextlib.contextmanager
@@ -48,16 +53,18 @@ def about(client: Client, name: str) -> Iterator[None]:
     except ServerAnswer as exc:
         if exc.error != "ResourceNotFoundException":
             raise
-        import difflib
-
         from pilotlight.cli.client import list_functions
 
         names = [str(known["FunctionName"]) for known in list_functions(client)]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        if near:
-            remedy = "Similar names: " + ", ".join(near)
-        elif names:
-            remedy = "See all functions with: pilotlight ls"
-        else:
-            remedy = "There are no functions yet; make one: pilotlight init hello; pilotlight deploy hello"
-        raise CommandFailed(exc.message, remedy) from exc
+        raise CommandFailed(exc.message, _way_on(name, names)) from exc
+
+
+def _way_on(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return "Similar names: " + ", ".join(near)
+    if names:
+        return "See all functions with: pilotlight ls"
+    return "There are no functions yet. Make one: pilotlight init hello; pilotlight deploy hello"

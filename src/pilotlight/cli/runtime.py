@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from pilotlight.cli.options import AsJson, DataDir
+from pilotlight.cli.options import data_dir_option, json_option
 from pilotlight.cli.output import note, say, say_json, say_table
-
-app = typer.Typer(
-    help="Show, add and remove interpreters.", rich_markup_mode=None, no_args_is_help=True
-)
 
 _RESTART = "A running server uses this after its next start."
 
 
-@app.command("ls")
-def list_runtimes(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+@click.group()
+def command() -> None:
+    """Show, add and remove interpreters."""
+
+
+@command.command("ls")
+@data_dir_option
+@json_option
+def list_runtimes(*, data_dir: Path | None, as_json: bool) -> None:
     """List the runtimes that functions can run on."""
     from pilotlight.config import load_settings
     from pilotlight.config.runtimes import HostRuntimes
@@ -43,13 +45,12 @@ def list_runtimes(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     )
 
 
-@app.command("add")
-def add(
-    path: Annotated[Path, typer.Argument(help="An interpreter, for example /opt/py/bin/python3.")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Use an interpreter from now on, before others of its version."""
+@command.command("add")
+@click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
+@data_dir_option
+@json_option
+def add(path: Path, *, data_dir: Path | None, as_json: bool) -> None:
+    """Use the interpreter at PATH from now on, before others of its version."""
     from pilotlight.config import load_settings
     from pilotlight.config.runtimes import HostRuntimes
 
@@ -63,13 +64,12 @@ def add(
     note(_RESTART)
 
 
-@app.command("remove")
-def remove(
-    runtime: Annotated[str, typer.Argument(help="Its path, or a runtime such as python3.12.")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Forget an interpreter that you added."""
+@command.command("remove")
+@click.argument("runtime", metavar="PATH-OR-NAME")
+@data_dir_option
+@json_option
+def remove(runtime: str, *, data_dir: Path | None, as_json: bool) -> None:
+    """Forget an interpreter that you added, by its path or a name such as python3.12."""
     from pilotlight.config import load_settings
     from pilotlight.config.runtimes import HostRuntimes
 
