@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilotlight.model.errors import ApiError
@@ -15,6 +15,7 @@ from pilotlight.wire.lambda_api import Route, parse, validate
 from pilotlight.wire.lambda_model import model
 from pilotlight.wire.lambda_model.operations import OPERATIONS
 
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CREATE = Route("CreateFunction", {})
 
 
@@ -122,6 +123,7 @@ def documents() -> st.SearchStrategy[object]:
     )
 
 
+@UNTIMED
 @given(
     operation=st.sampled_from(sorted(OPERATIONS)),
     query=st.text(),

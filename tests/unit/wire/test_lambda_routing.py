@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilotlight.wire.lambda_api import allowed_methods, route
 from pilotlight.wire.lambda_model.operations import OPERATIONS
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
@@ -70,6 +72,7 @@ def test_near_misses_are_no_operation(path: str) -> None:
     assert route("GET", path) is None
 
 
+@UNTIMED
 @given(st.sampled_from(["GET", "POST", "PUT", "DELETE", "é"]), st.text(), st.text())
 def test_no_path_or_query_crashes(method: str, path: str, query: str) -> None:
     route(method, path, query)

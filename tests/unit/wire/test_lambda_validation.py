@@ -247,6 +247,13 @@ def test_tags_admit_only_letters_numbers_separators_and_some_signs() -> None:
     assert "Value '{a=b*}' at 'tags' failed to satisfy constraint: Map value must" in message
 
 
+def test_lengths_are_counted_in_utf_16_units() -> None:
+    validate("CreateFunction", FUNCTION | {"Description": "é" * 256})
+    validate("CreateFunction", FUNCTION | {"Description": "🔥" * 128})
+    message = refusal("CreateFunction", FUNCTION | {"Description": "🔥" * 129})
+    assert message.endswith("Member must have length less than or equal to 256")
+
+
 def test_an_answer_repeats_a_bounded_part_of_a_hostile_request() -> None:
     message = refusal("CreateFunction", FUNCTION | {"Handler": "h" * 1_000_000})
     assert len(message) < 20_000

@@ -174,6 +174,9 @@ def _limits(shape: model.Scalar) -> Iterator[Check]:
 
 
 def _length(value: object) -> float:
+    if isinstance(value, str) and not value.isascii():
+        # The service counts UTF-16 units, as its language does.
+        return len(value.encode("utf-16-le", "surrogatepass")) // 2
     return len(value) if isinstance(value, str | bytes) else 0
 
 

@@ -61,18 +61,20 @@ def canonical_query(pairs: Iterable[Pair]) -> bytes:
     return b"&".join(name + b"=" + value for name, value in encoded)
 
 
-def fold_headers(headers: Sequence[Pair]) -> dict[bytes, bytes]:
-    """Canonical values by lower-case name.
+def canonical_value(value: bytes) -> bytes:
+    """Trim a header's value and make one blank of each run of white space."""
+    return b" ".join(value.split()) if b"  " in value or b"\t" in value else value.strip()
 
-    Values are trimmed, runs of white space become one blank, and repeated headers are joined
-    with commas, in order.
-    """
-    folded: dict[bytes, bytes] = {}
+
+def join_headers(headers: Sequence[Pair]) -> dict[bytes, bytes]:
+    """Values by lower-case name; repeated headers become canonical and are joined with commas."""
+    joined = dict(headers)
+    if len(joined) == len(headers):
+        return joined
+    repeated: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        has_run = b"  " in value or b"\t" in value
-        canonical = b" ".join(value.split()) if has_run else value.strip()
-        folded[name] = folded[name] + b"," + canonical if name in folded else canonical
-    return folded
+        repeated.setdefault(name, []).append(canonical_value(value))
+    return {name: b",".join(values) for name, values in repeated.items()}
 
 
 def canonical_head(method: bytes, path: bytes, query: bytes, signed: Sequence[Pair]) -> bytes:

@@ -81,14 +81,14 @@ def from_header(value: bytes, headers: Mapping[bytes, bytes]) -> Claims:
 
     Args:
         value: of the header.
-        headers: folded headers of the request by lower-case name.
+        headers: of the request by lower-case name, repeated ones joined.
 
     Raises:
         ApiError: IncompleteSignatureException.
     """
     if len(value) > _HEADER_LIMIT_BYTES:
         raise incomplete(f"Authorization header is too long. {_evidence(value)}")
-    scheme, _, rest = value.decode("latin-1").partition(" ")
+    scheme, _, rest = value.strip().decode("latin-1").partition(" ")
     parts = _parts(rest, value) if scheme == ALGORITHM else {}
     stamp = headers.get(b"x-amz-date") or headers.get(b"date")
     missing = [
@@ -102,7 +102,7 @@ def from_header(value: bytes, headers: Mapping[bytes, bytes]) -> Claims:
         )
     if missing or not stamp:
         raise incomplete(f"{' '.join(missing)} {_evidence(value)}")
-    timestamp, signed_s = _time(stamp.decode("latin-1"))
+    timestamp, signed_s = _time(stamp.strip().decode("latin-1"))
     token = headers.get(b"x-amz-security-token")
     return Claims(
         scope=_scope(parts["Credential"]),
@@ -111,7 +111,7 @@ def from_header(value: bytes, headers: Mapping[bytes, bytes]) -> Claims:
         timestamp=timestamp,
         signed_s=signed_s,
         expires_s=None,
-        session_token=token.decode("latin-1") if token else None,
+        session_token=token.strip().decode("latin-1") if token else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -22,6 +23,11 @@ class SigningCredentials:
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+
+def _canonical_headers(headers: Sequence[canonical.Pair]) -> list[canonical.Pair]:
+    joined = canonical.join_headers(headers)
+    return [(name, canonical.canonical_value(joined[name])) for name in sorted(joined)]
 
 
 def sign(
@@ -52,8 +58,8 @@ def sign(
     ]
     if credentials.session_token is not None:
         added.append((b"x-amz-security-token", credentials.session_token.encode()))
-    headers = canonical.fold_headers([*request.headers, *added])
-    signed = [item for item in sorted(headers.items()) if item[0] not in _UNSIGNED_HEADERS]
+    headers = _canonical_headers([*request.headers, *added])
+    signed = [item for item in headers if item[0] not in _UNSIGNED_HEADERS]
     query = canonical.canonical_query(canonical.split_query(request.query))
     head = canonical.canonical_head(
         request.method, canonical.canonical_path(request.path), query, signed
@@ -90,7 +96,7 @@ def presign(
     """
     timestamp = f"{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}"
     scope = f"{timestamp[:8]}/{region}/{service}/{canonical.TERMINATOR}"
-    headers = sorted(canonical.fold_headers(request.headers).items())
+    headers = _canonical_headers(request.headers)
     claims = {
         "X-Amz-Algorithm": canonical.ALGORITHM,
         "X-Amz-Credential": f"{credentials.access_key}/{scope}",

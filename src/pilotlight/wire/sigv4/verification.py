@@ -169,7 +169,7 @@ def begin(
         ApiError: MissingAuthenticationTokenException, IncompleteSignatureException,
             InvalidSignatureException, UnrecognizedClientException.
     """
-    headers = canonical.fold_headers(request.headers)
+    headers = canonical.join_headers(request.headers)
     pairs = canonical.split_query(request.query)
     claims = _claims(headers, pairs)
     _check_scope(claims, services)
@@ -265,7 +265,7 @@ def _signed_headers(claims: Claims, headers: Mapping[bytes, bytes]) -> list[cano
         )
     if any(name not in headers for name in names):
         raise _invalid(_MISMATCH)
-    return [(name, headers[name]) for name in names]
+    return [(name, canonical.canonical_value(headers[name])) for name in names]
 
 
 def _declared_payload(headers: Mapping[bytes, bytes]) -> str | None:
@@ -273,7 +273,7 @@ def _declared_payload(headers: Mapping[bytes, bytes]) -> str | None:
     raw = headers.get(b"x-amz-content-sha256")
     if raw is None:
         return None
-    declared = raw.decode("latin-1")
+    declared = raw.strip().decode("latin-1")
     if declared == canonical.UNSIGNED_PAYLOAD or _HEX_SHA256.fullmatch(declared):
         return declared
     raise incomplete(
