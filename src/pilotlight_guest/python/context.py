@@ -41,19 +41,19 @@ class CognitoIdentity(_Record):
 class Client(_Record):
     """What a mobile client says about itself."""
 
-    __slots__ = (
-        "app_package_name",
-        "app_title",
-        "app_version_code",
-        "app_version_name",
+    __slots__ = (  # noqa: RUF023  # in the order that `repr` shows
         "installation_id",
+        "app_title",
+        "app_version_name",
+        "app_version_code",
+        "app_package_name",
     )
 
 
 class ClientContext(_Record):
     """The client context of the request."""
 
-    __slots__ = ("client", "custom", "env")
+    __slots__ = ("custom", "env", "client")  # noqa: RUF023  # in the order that `repr` shows
 
     custom: Any
     env: Any

@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html and 
 
 from __future__ import annotations
 
+import tokenize  # noqa: F401  # traceback imports it late, when user code could shadow it
 import traceback
 from typing import TYPE_CHECKING, Any
 

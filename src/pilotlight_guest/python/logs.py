@@ -5,13 +5,15 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
 import sys
 import time
 import traceback
-from typing import Any, TextIO
+from typing import Any
 
 from pilotlight_guest.python import faults
 from pilotlight_guest.python.jsontext import Encoder
@@ -27,17 +29,17 @@ _OWN_FIELDS = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) 
 
 
 def open_streams() -> None:
-    """Make ``sys.stdout`` and ``sys.stderr`` UTF-8 streams that write each line at once."""
-    sys.stdout = _line_stream(sys.stdout, 1, "strict")
-    sys.stderr = _line_stream(sys.stderr, 2, "backslashreplace")
+    """Make ``sys.stdout`` and ``sys.stderr`` UTF-8 streams that write each line at once.
+
+    They are made anew: the ones a zygote has were made for other files than its children write to.
+    """
+    sys.stdout = sys.__stdout__ = _line_stream(1, "strict")  # type: ignore[misc]  # Final in stubs
+    sys.stderr = sys.__stderr__ = _line_stream(2, "backslashreplace")  # type: ignore[misc]
 
 
-def _line_stream(stream: TextIO | None, fd: int, errors: str) -> TextIO:
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8", errors=errors, line_buffering=True)
-        return stream
+def _line_stream(fd: int, errors: str) -> io.TextIOWrapper:
     return open(  # lives as long as the process
-        fd, "w", buffering=-1, encoding="utf-8", errors=errors, newline="\n", closefd=False
+        fd, "w", buffering=1, encoding="utf-8", errors=errors, newline="\n", closefd=False
     )
 
 
@@ -155,5 +157,10 @@ def write_error(payload: faults.ErrorPayload, log_format: str, encoder: Encoder)
         line = encoder.text({"timestamp": stamp, "level": "ERROR", **payload}) + "\n"
     else:
         line = faults.log_line(payload)
-    sys.stdout.write(line)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        # User code closed or replaced the stream, or the text has lone surrogates.
+        with contextlib.suppress(OSError):
+            os.write(1, line.encode(errors="backslashreplace"))

@@ -12,13 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
-_GUEST_ROOT = str(Path(__file__).resolve().parent.parent.parent)
-_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120  # pathlib would be one import more
+_GUEST_ROOT = os.path.realpath(os.path.join(_PACKAGE, "../.."))  # noqa: PTH118  # the same
 
-_STANDARD_PATH = tuple(path for path in sys.path if path not in ("", _GUEST_ROOT))
+_STANDARD_PATH = tuple(path for path in sys.path if path and os.path.realpath(path) != _GUEST_ROOT)
 """Where this interpreter finds its own library, as it was when it started."""
 
 LAYERS = "/opt/python"
@@ -109,7 +109,8 @@ def end_like_python(error: BaseException) -> NoReturn:
             code = _exit_code(error.code)
         else:
             code = 1
-            sys.excepthook(type(error), error, _user_frames(error))
+            tb = _user_frames(error)
+            sys.excepthook(type(error), error.with_traceback(tb), tb)
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as the interpreter's own end does
         atexit._run_exitfuncs()  # noqa: SLF001  # the same: there is no public way
     except BaseException:  # noqa: S110  # user hooks may raise anything: the process ends anyway
@@ -138,7 +139,8 @@ def _exit_code(code: object) -> int:
     return 1
 
 
-def _user_frames(error: BaseException):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _user_frames(error: BaseException) -> TracebackType | None:
+    """The traceback without the runtime's own frames at its start."""
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         tb = tb.tb_next
