@@ -1,0 +1,242 @@
+"""Replays recorded calls against our server and compares with what AWS answered.
+
+The recordings are not part of the repository. Where they are not found the tests are skipped; the
+facts that must hold for good are stated in ``test_api_facts.py``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ParamValidationError
+
+from pilotlight.control.api import OPERATIONS
+from pilotlight.testing.control_plane import ControlPlane, serving
+
+pytestmark = pytest.mark.timeout(60)
+
+RECORDINGS = Path(
+    os.environ.get("PILOTLIGHT_RECORDINGS", Path(__file__).parents[3] / "shared" / "compat")
+)
+RECORDED_ACCOUNT = "111111111111"
+PLACEHOLDER = re.compile(r"<[a-z_]+[a-z0-9_-]*(?::\d+)?>")
+SMALL = 1_000_000
+"""Packages below this are made anew, with different content for each size."""
+POLLED = {"GetFunction", "GetFunctionConfiguration"}
+ELSEWHERE = {
+    "TestLambdaFunction/test_lambda_code_location_s3": "code from S3",
+    "TestLambdaFunction/test_lambda_code_location_s3_errors": "code from S3",
+    "TestLambdaFunction/test_list_functions": "Publish",
+}
+"""Cases whose operations exist but which need something that does not."""
+
+
+def recorded_cases() -> list[dict[str, Any]]:
+    path = RECORDINGS / "api.jsonl"
+    if not path.exists():
+        return []
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    return [case for case in cases if is_ours(case)]
+
+
+def is_ours(case: dict[str, Any]) -> bool:
+    transcript = case.get("transcript") or []
+    calls = {step["call"] for step in transcript if "call" in step}
+    is_complete = any("recorded_as" in step for step in transcript)
+    return is_complete and calls <= OPERATIONS.keys() and case["case"] not in ELSEWHERE
+
+
+CASES = recorded_cases()
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with serving() as running:
+        yield running
+
+
+def package(seed: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("handler.py"), f"# {seed}\n")
+    return buffer.getvalue()
+
+
+def concrete(value: Any) -> Any:
+    """Give a recorded parameter the size or the content its placeholder stands for."""
+    if isinstance(value, dict):
+        return {key: concrete(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [concrete(item) for item in value]
+    if isinstance(value, str):
+        if match := re.fullmatch(r"<(\d+) bytes>", value):
+            return package(value) if int(match[1]) < SMALL else bytes(int(match[1]))
+        if match := re.fullmatch(r"<string of (\d+) characters>", value):
+            return "x" * int(match[1])
+    return value
+
+
+class Matcher:
+    """Compares answers with recorded ones; equal placeholders must mean equal values."""
+
+    def __init__(self) -> None:
+        self.bound: dict[str, str] = {}
+        self.faults: list[str] = []
+
+    def differences(self, expected: Any, actual: Any) -> list[str]:
+        """What differs; bindings are kept only when nothing does."""
+        before, self.faults = dict(self.bound), []
+        self._compare(expected, actual, "")
+        if self.faults:
+            self.bound = before
+        return self.faults
+
+    def _compare(self, expected: Any, actual: Any, at: str) -> None:
+        if (
+            isinstance(expected, dict)
+            and isinstance(actual, str)
+            and at in {".Policy", ".Statement"}
+        ):
+            actual = json.loads(actual)
+        if isinstance(expected, dict) and isinstance(actual, dict):
+            self._members(expected, actual, at)
+        elif isinstance(expected, list) and isinstance(actual, list):
+            if len(expected) != len(actual):
+                self.faults.append(f"{at}: {len(actual)} items, expected {len(expected)}")
+            for number, pair in enumerate(zip(expected, actual, strict=False)):
+                self._compare(*pair, f"{at}[{number}]")
+        elif isinstance(expected, str):
+            self._text(expected, actual, at)
+        elif expected != actual:
+            self.faults.append(f"{at}: {actual!r}, expected {expected!r}")
+
+    def _members(self, expected: dict[str, Any], actual: dict[str, Any], at: str) -> None:
+        for key in sorted(expected.keys() | actual.keys()):
+            if key not in expected:
+                self.faults.append(f"{at}.{key}: not expected: {actual[key]!r}")
+            elif key not in actual:
+                self.faults.append(f"{at}.{key}: missing, expected {expected[key]!r}")
+            else:
+                self._compare(expected[key], actual[key], f"{at}.{key}")
+
+    def _text(self, expected: str, actual: Any, at: str) -> None:
+        if expected in {"date", "code-sha256"} or expected == actual:
+            return
+        pattern, names = "", []
+        rest = expected.replace(RECORDED_ACCOUNT, "000000000000")
+        while match := PLACEHOLDER.search(rest):
+            pattern += re.escape(rest[: match.start()]) + "(.+)"
+            names.append(match[0])
+            rest = rest[match.end() :]
+        found = re.fullmatch(pattern + re.escape(rest), str(actual))
+        if found is None:
+            self.faults.append(f"{at}: {str(actual)[:300]!r}, expected {expected[:300]!r}")
+            return
+        for name, value in zip(names, found.groups(), strict=True):
+            if ":" in name and self.bound.setdefault(name, value) != value:
+                self.faults.append(f"{at}: {name} was {self.bound[name]!r}, now {value!r}")
+
+
+class Replay:
+    """One case against one server."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.client = boto3.client(
+            "lambda",
+            **plane.client_settings(),
+            config=Config(retries={"max_attempts": 0, "mode": "standard"}),
+        )
+        self.matcher = Matcher()
+
+    def call(self, name: str, params: dict[str, Any]) -> Any:
+        method = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        arguments = concrete(params)
+        if arguments.get("RevisionId") not in (None, "wrong"):
+            arguments["RevisionId"] = self._current_revision(arguments)
+        try:
+            answer = getattr(self.client, method)(**arguments)
+        except ClientError as error:
+            answer = error.response
+        except ParamValidationError as error:
+            return str(error)
+        meta = answer["ResponseMetadata"]
+        answer["ResponseMetadata"] = {"HTTPHeaders": {}, "HTTPStatusCode": meta["HTTPStatusCode"]}
+        return json.loads(json.dumps(answer, default=str))
+
+    def _current_revision(self, arguments: dict[str, Any]) -> str:
+        name = arguments["FunctionName"]
+        return str(self.client.get_policy(FunctionName=name)["RevisionId"])
+
+    def settle(self, params: dict[str, Any]) -> Any:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            answer = self.call("GetFunction", params)
+            shown = answer.get("Configuration", {})
+            busy = shown.get("State") == "Pending" or shown.get("LastUpdateStatus") == "InProgress"
+            if not busy:
+                return answer
+            time.sleep(0.05)
+        raise AssertionError("the function never settled")
+
+
+def expected_of(recorded: Any) -> Any:
+    """The answer itself, where the recording wraps it."""
+    if isinstance(recorded, dict) and "CreateFunctionResponse" in recorded:
+        return recorded["CreateFunctionResponse"]
+    return recorded
+
+
+def shown_of(recorded: Any, actual: Any) -> Any:
+    """Reduce an answer to what the recording kept of it."""
+    if recorded_keys_only(recorded):
+        return {
+            key: sorted(value) if isinstance(value, dict) and key != "ResponseMetadata" else value
+            for key, value in actual.items()
+        }
+    return actual
+
+
+def recorded_keys_only(recorded: Any) -> bool:
+    return isinstance(recorded, dict) and isinstance(recorded.get("AccountLimit"), list)
+
+
+@pytest.mark.skipif(not CASES, reason=f"no recordings at {RECORDINGS}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_answers_equal_the_recorded_ones(plane: ControlPlane, case: dict[str, Any]) -> None:
+    replay = Replay(plane)
+    failures: list[str] = []
+    since_last: list[Any] = []
+    steps = case["transcript"]
+    for number, step in enumerate(steps):
+        if "call" in step:
+            follows = steps[number + 1] if number + 1 < len(steps) else {}
+            if step["call"] in POLLED and "recorded_as" not in follows:
+                since_last.append(replay.settle(step["params"]))
+                continue
+            since_last.append(replay.call(step["call"], step["params"]))
+            continue
+        key = step["recorded_as"]
+        expected = expected_of(case["answers"].get(key))
+        if expected is None or expected == "<aws_internal_failure>":
+            since_last = []
+            continue
+        faults: list[str] = []
+        for answer in reversed(since_last):
+            faults = replay.matcher.differences(expected, shown_of(expected, answer))
+            if not faults:
+                break
+        failures.extend(f"{key}: {fault}" for fault in faults)
+        if not faults or "Error" not in str(expected):
+            since_last = since_last[-1:] if len(since_last) > 1 else []
+    assert not failures, "\n".join(failures)
