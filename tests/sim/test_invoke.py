@@ -15,6 +15,7 @@ from pilotlight.dataplane.worker import WorkerSettings
 from pilotlight.model.errors import ApiError, PlatformError, SandboxError, Throttled
 from pilotlight.model.function import FunctionState, Isolation
 from pilotlight.model.invocation import InvocationResult
+from pilotlight.ports.sandbox import SandboxExit
 from pilotlight.testing.oneworker import OneWorker
 from pilotlight.testing.scripted import a_function
 from pilotlight.testing.simloop import SimLoop, simulate
@@ -66,10 +67,10 @@ def test_an_idle_environment_is_frozen_thawed_and_ended_after_keep_alive() -> No
         await stack.invoke(function)
         await asyncio.sleep(0.2)
         (sandbox,) = stack.driver.made
-        assert sandbox.is_frozen
+        assert sandbox.freezes == 1
         assert stack.host.environments()[0].is_frozen
         await stack.invoke(function)
-        assert not sandbox.is_frozen
+        assert not stack.host.environments()[0].is_frozen
         await asyncio.sleep(590)
         assert stack.driver.live
         await asyncio.sleep(11)
@@ -127,16 +128,17 @@ def test_the_burst_rule_holds_back_starts_and_then_lets_them_go() -> None:
 def test_caps_hold_under_two_hundred_clients() -> None:
     async def test(stack: OneWorker) -> tuple[int, int]:
         function = stack.view.put(a_function())
-        running = most = throttled = done = 0
+        most = throttled = done = 0
+        reasons: set[str] = set()
 
         async def client(number: int) -> None:
-            nonlocal running, most, throttled, done
+            nonlocal most, throttled, done
             for turn in range(20):
                 try:
                     await stack.invoke(function, {"sleep": 0.01 * ((number + turn) % 7)})
                     done += 1
                 except Throttled as error:
-                    assert error.reason == "ConcurrentInvocationLimitExceeded"
+                    reasons.add(error.reason)
                     throttled += 1
                     await asyncio.sleep(0.05)
                 assert stack.invoker.running <= 200
@@ -147,6 +149,7 @@ def test_caps_hold_under_two_hundred_clients() -> None:
             for number in range(200):
                 group.create_task(client(number))
         assert most <= 50
+        assert reasons == {"ConcurrentInvocationLimitExceeded"}
         assert stack.placement.held(function.account) <= 50
         assert len(stack.driver.made) <= 60
         assert stack.invoker.running == 0
@@ -299,7 +302,7 @@ def test_sandbox_failures_are_tried_again_once_and_then_told() -> None:
 def test_missing_runtime_code_and_isolation_are_told_with_what_to_do() -> None:
     async def test(stack: OneWorker) -> None:
         old = stack.view.put(a_function("old", runtime="python3.9"))
-        with pytest.raises(ApiError, match="pilotlight runtime add python3.9"):
+        with pytest.raises(ApiError, match=r"pilotlight runtime add python3\.9"):
             await stack.invoke(old)
         strict = stack.view.put(a_function("strict", isolation=Isolation.CONTAINER))
         with pytest.raises(SandboxError, match="never downgraded"):
@@ -405,8 +408,6 @@ def test_an_idle_environment_that_dies_is_replaced_silently() -> None:
     async def test(stack: OneWorker) -> None:
         function = stack.view.put(a_function())
         await stack.invoke(function)
-        from pilotlight.ports.sandbox import SandboxExit
-
         stack.driver.made[0].die(SandboxExit(-9))
         await asyncio.sleep(0.5)
         assert not stack.driver.live

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pilotlight.control.placement import PlacementService
 from pilotlight.dataplane.frontend import FrontendInvoker, FrontendSettings
 from pilotlight.dataplane.worker import WorkerHost, WorkerSettings
-from pilotlight.kernel.service import run_parts
+from pilotlight.kernel.service import Part, run_parts
 from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import FunctionVersion, Isolation
 from pilotlight.model.invocation import InvocationResult
@@ -75,20 +75,20 @@ class OneWorker:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[OneWorker]:
         """Run the parts; on leaving everything is ended and nothing may be left."""
-        ready = asyncio.Event()
+        up = asyncio.Event()
 
         class Last:
             name = "last"
 
-            async def run(self, started: object) -> None:
-                del started
-                ready.set()
+            async def run(self, ready: Callable[[], None]) -> None:
+                ready()
+                up.set()
                 await asyncio.Event().wait()
 
         async with asyncio.TaskGroup() as group:
-            parts = [self.host, self.placement, self.invoker, Last()]
+            parts: list[Part] = [self.host, self.placement, self.invoker, Last()]
             task = group.create_task(run_parts(parts, start_timeout_s=1e9))
-            await ready.wait()
+            await up.wait()
             try:
                 yield self
             finally:

@@ -138,8 +138,8 @@ class ScriptedSandbox:
         self.spec = spec
         self.start = SandboxStart("spawn", {"runtime": 10})
         self.channel, self._far = socket.socketpair()
-        self.channel.setblocking(False)
-        self._far.setblocking(False)
+        self.channel.settimeout(0)
+        self._far.settimeout(0)
         self.log_fd, self._log_write = os.pipe()
         os.set_blocking(self.log_fd, False)
         os.set_blocking(self._log_write, False)
