@@ -110,6 +110,7 @@ class Invoke:
         self._facts = facts
         self._encoder = encoder
         self._log_format = log_format
+        self._trace_id = ""
 
     def __call__(self, frame: bytes | bytearray) -> tuple[int, bytes]:
         """Type and body of the answer.
@@ -124,15 +125,13 @@ class Invoke:
         )
         logs.Current.request_id = request_id
         logs.Current.tenant_id = tenant or None
-        if trace_id:
-            os.environ[_TRACE_ID] = trace_id
-        else:
-            os.environ.pop(_TRACE_ID, None)
+        if trace_id != self._trace_id:
+            self._set_trace_id(trace_id)
         try:
             context = LambdaContext(
                 self._facts, request_id, arn, deadline_ms, client, cognito, tenant or None
             )
-            event = decode(memoryview(frame)[payload_at:])
+            event = decode(_after(frame, payload_at))
             response = self._handler(event, context)
             result = self._encoder.result(response)
         except Exception as exc:
@@ -140,6 +139,13 @@ class Invoke:
         if len(result) > RESPONSE_BYTES_MAX:
             return ERROR, self._too_large()
         return RESULT, result
+
+    def _set_trace_id(self, trace_id: str) -> None:
+        self._trace_id = trace_id
+        if trace_id:
+            os.environ[_TRACE_ID] = trace_id
+        else:
+            os.environ.pop(_TRACE_ID, None)
 
     def _failed(self, error: Exception, request_id: str) -> bytes:
         payload = faults.describe(error, __file__, request_id)
@@ -153,6 +159,11 @@ class Invoke:
             "errorType": "Function.ResponseSizeTooLarge",
         }
         return self._encoder.text(payload).encode()
+
+
+def _after(frame: bytes | bytearray, start: int) -> bytes | memoryview:
+    """The end of a frame: a copy is cheaper for a small one, a view for a large one."""
+    return frame[start:] if isinstance(frame, bytes) else memoryview(frame)[start:]
 
 
 def _flush() -> None:
