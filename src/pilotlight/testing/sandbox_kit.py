@@ -189,12 +189,18 @@ async def cancelled_at(inner: Awaitable[Any], at: int) -> bool:
 
 
 class Guest:
-    """The worker's part of the protocol, as much as a test needs."""
+    """The worker's part of the protocol, as much as a test needs.
 
-    def __init__(self, sandbox: Sandbox, task_root: str, behaviour: Behaviour) -> None:
+    Args:
+        sandbox: fresh out of ``create``; its READY frame is still on the channel.
+        task_root: folder of the code as the runtime sees it.
+        function: name in ``main.py``, a `Behaviour` of the suite's code or one of the test's own.
+    """
+
+    def __init__(self, sandbox: Sandbox, task_root: str, function: str) -> None:
         self.sandbox = sandbox
         self._task_root = task_root
-        self._behaviour = behaviour
+        self._function = function
         self._sequence = 0
 
     async def receive(self) -> tuple[int, int, bytes]:
@@ -224,7 +230,7 @@ class Guest:
         """Take READY, send INIT, take INIT_DONE."""
         assert await self.receive() == (0, READY, b"")
         init = {
-            "handler": f"main.{self._behaviour}",
+            "handler": f"main.{self._function}",
             "environment": {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.11", "TZ": ":UTC"},
             "task_root": self._task_root,
             "function_name": "suite",

@@ -127,7 +127,8 @@ def runtime(executable: str, task_root: Path) -> Iterator[Runtime]:
 
 def test_events_come_back(runtime: Runtime) -> None:
     runtime.start("main.echo")
-    for event in (None, {"a": [1.5, "é", True]}, "", [], 10**30):
+    events: tuple[object, ...] = (None, {"a": [1.5, "é", True]}, "", [], 10**30)
+    for event in events:
         assert runtime.invoke(event) == event
 
 
