@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Write docs/state-machines.md from the tables of the state machines.
 
 Run it after a change of a table: ``.venv/bin/python scripts/generate_state_machines.py``. A test

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pilotlight.ports.sandbox import BlankClass
 
 
 @dataclass(frozen=True, slots=True)
-class BlankSettings:
+class WarmPoolSettings:
     """Settings of the blank pools.
 
     Attributes:
-        blank_pool: blanks kept for each class in use. Two cover the usual case of one function
+        blanks: blanks kept for each class in use. Two cover the usual case of one function
             calling another on a machine with two cores; a burst beyond them forks.
         memory_mib: memory all blanks together may take.
         blank_mib: what one blank takes: an idle interpreter and its kernel objects.
         forget_after_s: a class that was not used for so long loses its blanks.
         tick_s: period in which the pools follow what was used.
-        always: classes that keep their blanks from the start, used or not.
     """
 
-    blank_pool: int = 2
+    blanks: int = 2
     memory_mib: int = 128
     blank_mib: int = 8
     forget_after_s: float = 600.0
     tick_s: float = 1.0
-    always: tuple[BlankClass, ...] = field(default=())
 
 
 def wanted_blanks(
-    used_s: Mapping[BlankClass, float], now_s: float, settings: BlankSettings
+    used_s: Mapping[BlankClass, float],
+    always: Sequence[BlankClass],
+    now_s: float,
+    settings: WarmPoolSettings,
 ) -> dict[BlankClass, int]:
     """Blanks to keep for each class; a class that is missing keeps none.
 
@@ -40,6 +41,7 @@ def wanted_blanks(
 
     Args:
         used_s: class to the moment it was last asked for (monotonic).
+        always: classes that keep their blanks, used or not.
         now_s: this moment.
         settings: limits.
     """
@@ -49,8 +51,8 @@ def wanted_blanks(
         key=lambda kind: -used_s[kind],
     )
     wanted: dict[BlankClass, int] = {}
-    for kind in dict.fromkeys((*settings.always, *recent)):
-        count = min(settings.blank_pool, left)
+    for kind in dict.fromkeys((*always, *recent)):
+        count = min(settings.blanks, left)
         if count <= 0:
             break
         wanted[kind] = count

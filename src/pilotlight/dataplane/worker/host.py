@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol, runtime_checkable
 
 from pilotlight.dataplane.worker.channel import Channel
 from pilotlight.dataplane.worker.hosted import HostedEnvironment, Surroundings, missing_runtime
@@ -43,6 +44,19 @@ log = logging.getLogger(__name__)
 _LAST_WORDS_S = 0.25
 """How long what a dead sandbox sent before may still be read: a surviving child of an unconfined
 runtime can keep the channel open for ever."""
+
+
+@runtime_checkable
+class _PinsCode(Protocol):
+    """A code cache that keeps what is in use."""
+
+    def pin(self, code: Digest) -> None:
+        """Keep a package that `CodeCache.ensure` just returned."""
+        ...
+
+    def unpin(self, code: Digest) -> None:
+        """Give up one pin."""
+        ...
 
 
 class _NotStarted(Exception):
@@ -88,6 +102,7 @@ class WorkerHost:
         self._sandbox_wanted = sandbox_wanted
         self._environments: dict[EnvironmentId, HostedEnvironment] = {}
         self._charged_mib = 0
+        self._pinned: set[EnvironmentId] = set()
         self._fences: dict[str, int] = {}
         self._group: asyncio.TaskGroup | None = None
         self._around: Surroundings | None = None
@@ -280,6 +295,7 @@ class WorkerHost:
         began_s = self._clock.monotonic()
         try:
             await self._cache.ensure(spec.code, spec.runtime)
+            self._pin(hosted)
         except KeyError:
             error = ApiError(
                 "CodeArtifactUserFailedException",
@@ -289,6 +305,10 @@ class WorkerHost:
             raise _NotStarted(StartFailure(StartFault.CODE, error)) from None
         except PlatformError as error:
             raise _NotStarted(StartFailure(StartFault.CODE, error)) from error
+        except (OSError, RuntimeError) as error:
+            self._telemetry.platform_failure("codecache", type(error).__name__)
+            told = SandboxError(f"the code of {function.name} could not be unpacked: {error}")
+            raise _NotStarted(StartFailure(StartFault.CODE, told, is_retryable=True)) from error
         hosted.phases_us["fetch"] = int((self._clock.monotonic() - began_s) * 1e6)
         return spec
 
@@ -300,9 +320,14 @@ class WorkerHost:
             sandbox = await driver.create(spec)
         except IsolationMissing as error:
             raise _NotStarted(StartFailure(StartFault.ISOLATION, error)) from error
-        except PlatformError as error:
+        except (PlatformError, OSError) as error:
             self._telemetry.platform_failure("sandbox", type(error).__name__)
-            failure = StartFailure(StartFault.SANDBOX, error, is_retryable=error.retryable)
+            told = (
+                error
+                if isinstance(error, PlatformError)
+                else SandboxError(f"the sandbox could not be made: {error}")
+            )
+            failure = StartFailure(StartFault.SANDBOX, told, is_retryable=told.retryable)
             raise _NotStarted(failure) from error
         took_us = int((self._clock.monotonic() - began_s) * 1e6)
         runtime_us = sandbox.start.phases_us.get("runtime", 0)
@@ -371,7 +396,18 @@ class WorkerHost:
             self._telemetry.platform_failure("sandbox", "destroy")
             log.exception("sandbox_not_removed", extra={"environment": hosted.id})
         finally:
+            self._unpin(hosted)
             self._discharge(hosted)
+
+    def _pin(self, hosted: HostedEnvironment) -> None:
+        if isinstance(self._cache, _PinsCode):
+            self._cache.pin(hosted.order.function.code.package)
+            self._pinned.add(hosted.id)
+
+    def _unpin(self, hosted: HostedEnvironment) -> None:
+        if hosted.id in self._pinned and isinstance(self._cache, _PinsCode):
+            self._pinned.discard(hosted.id)
+            self._cache.unpin(hosted.order.function.code.package)
 
     def _no_isolation(self, function: FunctionVersion) -> StartFailure:
         wanted = self._isolation(function)
