@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import obstore
 from obstore.store import LocalStore, MemoryStore, ObjectStore
@@ -112,7 +113,8 @@ class LocalBlobStore(ObjectBlobStore):
         descriptor, temporary = tempfile.mkstemp(dir=self._root / _INCOMING)
         try:
             with os.fdopen(descriptor, "wb") as out:
-                _fill(out.fileno(), data)
+                _fill(out, data)
+                out.flush()
                 os.fsync(out.fileno())
             _make_folders(target.parent, self._root)
             os.replace(temporary, target)  # noqa: PTH105  # Path.replace says the same, less plainly
@@ -133,14 +135,12 @@ def _prepare(root: Path) -> None:
     sync_folder(root.parent)
 
 
-def _fill(descriptor: int, data: bytes | Path) -> None:
+def _fill(out: IO[bytes], data: bytes | Path) -> None:
     if isinstance(data, Path):
-        with data.open("rb") as source, os.fdopen(os.dup(descriptor), "wb") as out:
+        with data.open("rb") as source:
             shutil.copyfileobj(source, out, 1024 * 1024)
-        return
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    else:
+        out.write(data)
 
 
 def _make_folders(folder: Path, root: Path) -> None:

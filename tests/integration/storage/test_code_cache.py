@@ -65,6 +65,10 @@ async def opened(root: Path, packages: Packages, capacity: int = BIG) -> LocalCo
     return await open_code_cache(root, packages.unpack, interpreter_of, capacity_bytes=capacity)
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
 def bytecode(path: Path) -> Path:
     return Path(importlib.util.cache_from_source(str(path)))
 
@@ -124,7 +128,7 @@ async def test_other_languages_are_not_compiled(root: Path, packages: Packages) 
     for runtime in (NODE, None):
         path = await cache.ensure(code, runtime)
         assert not bytecode(path / "main.py").exists()
-    await cache.ensure(code, PYTHON)
+    path = await cache.ensure(code, PYTHON)
     assert bytecode(path / "main.py").exists()
     assert packages.unpacked == [code]
 
@@ -160,11 +164,12 @@ async def test_sources_that_cannot_be_compiled_are_cached_all_the_same(
 
 async def test_an_interpreter_that_fails_does_not_matter(root: Path, packages: Packages) -> None:
     code = await packages.add(**{"main.py": SOURCE})
-    for number, wrong in enumerate((Path("/bin/false"), Path("/no/such/python"))):
+    wrong = {PYTHON: Path("/bin/false"), OTHER: Path("/no/such/python")}
+    for runtime in wrong:
         cache = await open_code_cache(
-            root / f"{number}", packages.unpack, lambda _, w=wrong: w, capacity_bytes=BIG
+            root / runtime, packages.unpack, wrong.get, capacity_bytes=BIG
         )
-        assert (await cache.ensure(code, PYTHON) / "main.py").exists()
+        assert (await cache.ensure(code, runtime) / "main.py").exists()
 
 
 async def test_concurrent_calls_do_the_work_once(root: Path, packages: Packages) -> None:
@@ -254,7 +259,7 @@ async def test_leftovers_of_an_interrupted_run_are_removed(root: Path, packages:
     unknown.mkdir()
     cache = await opened(root, packages)
     assert cache.is_cached(code)
-    assert sorted(os.listdir(root)) == sorted([code, "_boot", "_facts", "_incoming", "_outgoing"])
+    assert names_in(root) == sorted([code, "_boot", "_facts", "_incoming", "_outgoing"])
     assert [p.name for p in (root / "_facts").iterdir()] == [code]
 
 

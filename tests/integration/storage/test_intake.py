@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import hashlib
 import os
 import random
@@ -53,8 +52,22 @@ def intake(blobs: MemoryBlobStore, work_dir: Path) -> PackageIntake:
     return PackageIntake(blobs, work_dir)
 
 
-def small(blobs: MemoryBlobStore, work_dir: Path, **limits: int) -> PackageIntake:
-    return PackageIntake(blobs, work_dir, dataclasses.replace(PackageLimits(), **limits))
+def small(
+    blobs: MemoryBlobStore,
+    work_dir: Path,
+    *,
+    unzipped_bytes: int = 100 * 1024 * 1024,
+    entries: int = 1000,
+    ratio_from_bytes: int = 32 * 1024 * 1024,
+    package_bytes: int = 100 * 1024 * 1024,
+) -> PackageIntake:
+    limits = PackageLimits(
+        unzipped_bytes=unzipped_bytes,
+        entries=entries,
+        ratio_from_bytes=ratio_from_bytes,
+        package_bytes=package_bytes,
+    )
+    return PackageIntake(blobs, work_dir, limits)
 
 
 async def rejection(intake: PackageIntake, blobs: MemoryBlobStore, package: bytes) -> str:
