@@ -9,11 +9,13 @@ else locks would be wrong and ``random`` would not be seeded again in the child.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import struct
 import sys
+from pathlib import Path
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -142,6 +144,9 @@ def new_mount(kind: str, attributes: int, options: dict[str, str], source: str =
     """A detached mount of a new filesystem of ``kind``.
 
     Args:
+        kind: its type, such as ``ext4``.
+        attributes: of the mount, such as `ATTR_NODEV`.
+        source: device, where it has one.
         options: the filesystem's options; an empty value means a flag.
     """
     context = syscall("fsopen", kind.encode(), _FSOPEN_CLOEXEC)
@@ -173,8 +178,7 @@ def pidfd_send_signal(pidfd: int, signum: int) -> None:
 def last_capability() -> int:
     """Highest capability number that this kernel knows."""
     try:
-        with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
-            return int(file.read())
+        return int(Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 40
 
@@ -186,10 +190,8 @@ def become(uid: int, gid: int, last_cap: int) -> None:
     """
     for capability in range(last_cap + 1):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-    try:
-        os.setgroups([])
-    except PermissionError:
-        pass  # a namespace with one mapped id forbids it; its groups are nobody there
+    with contextlib.suppress(PermissionError):
+        os.setgroups([])  # a namespace with one mapped id forbids it; its groups are nobody there
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -246,7 +248,7 @@ def close_from(lowest: int) -> None:
 
 def _open_files_limit() -> int:
     try:
-        return max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+        return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir()) + 1
     except (OSError, ValueError):
         return os.sysconf("SC_OPEN_MAX")
 

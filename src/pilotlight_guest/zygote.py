@@ -110,12 +110,12 @@ class Zygote:
             self._limit()
             linux.become(self.uid, self.gid, self.last_capability)
             self.filter.install()
+            linux.prctl(linux.PR_SET_DUMPABLE, 0)  # what init holds stays closed to the runtime
             runtime = os.fork()
-        except BaseException as error:  # noqa: BLE001  # told to the driver, then the process ends
+        except BaseException as error:  # told to the driver, then the process ends
             init.report_failure(status, error)
         if runtime == 0:
             self._run(channel, log, status)
-        linux.prctl(linux.PR_SET_DUMPABLE, 0)  # its descriptors are closed to the runtime
         for fd in (channel, log, 0, 1, 2):
             os.close(fd)
         init.run(runtime, status)
@@ -141,8 +141,7 @@ class Zygote:
         raise_loopback()
 
     def _limit(self) -> None:
-        with open("/proc/self/oom_score_adj", "wb") as file:
-            file.write(_OOM_SCORE)
+        Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE)
         for which, wanted in _LIMITS.items():
             set_limit(which, *wanted)
         if self.processes_max:
@@ -151,6 +150,7 @@ class Zygote:
     def _run(self, channel: int, log: int, status: int) -> NoReturn:
         """Become the runtime: descriptors 0, 1, 2 and the channel as 3, nothing else."""
         try:
+            linux.prctl(linux.PR_SET_DUMPABLE, 1)
             os.close(status)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -159,7 +159,7 @@ class Zygote:
             linux.close_from(4)
             gc.enable()
             self.runtime.main(3)
-        except Exception:  # noqa: BLE001  # ours, not the user's: shown in the function's log
+        except Exception:  # ours, not the user's: shown in the function's log
             traceback.print_exc()
         finally:
             os._exit(125)
@@ -184,8 +184,8 @@ def open_pipe_streams() -> None:
     errors = os.dup(2)
     for fd in (1, 2):
         os.dup2(writable, fd)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # as long as we live
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115  # as long as we live
     for fd in (1, 2):
         os.dup2(errors, fd)
     for fd in (readable, writable, errors):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pilotlight.dataplane.sandboxes.container.driver import ContainerDriver
 from pilotlight.dataplane.sandboxes.container.start import LauncherOptions, start_launcher
-from pilotlight.model.ids import AccountId, EnvironmentId, RuntimeName
+from pilotlight.model.ids import RuntimeName
 from pilotlight.ports.runtimes import HostRuntime
-from pilotlight.ports.sandbox import BlankClass, SandboxDriver
+from pilotlight.ports.sandbox import SandboxDriver
 from pilotlight.testing.sandbox_suite import (
-    Behaviour,
     DriverFactory,
     SandboxDriverSuite,
-    SpecFactory,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

@@ -53,9 +53,9 @@ class Cell:
         self.exit: SandboxExit | None = None
         self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
-        self.channel.setblocking(False)
-        os.set_blocking(self.log_fd, False)
-        os.set_blocking(self._status_fd, False)
+        self.channel.settimeout(0)
+        for fd in (self.log_fd, self._status_fd):
+            os.set_blocking(fd, False)  # the function takes no keyword
         if "freeze" in self._controls:
             self._is_v1 = not self._read("freeze").strip().isdigit()
         self._loop.add_reader(self.channel.fileno(), self._channel_readable)

@@ -24,12 +24,12 @@ _SEARCH_DEPTH = 6
 
 
 def shares(cpu_millis: int) -> int:
-    """cgroup v1 ``cpu.shares``: 1024 for one CPU. 1000 → 1024, 72 → 74."""
+    """Value of cgroup v1 ``cpu.shares``: 1024 for one CPU. 1000 → 1024, 72 → 74."""
     return max(_SHARES_MIN, min(_SHARES_MAX, cpu_millis * 1024 // 1000))
 
 
 def weight(cpu_millis: int) -> int:
-    """cgroup v2 ``cpu.weight`` in proportion to the shares, 1 to 10000. 1000 → 39."""
+    """Value of cgroup v2 ``cpu.weight`` in proportion to the shares, 1 to 10000. 1000 → 39."""
     return 1 + (shares(cpu_millis) - _SHARES_MIN) * 9999 // (_SHARES_MAX - _SHARES_MIN)
 
 

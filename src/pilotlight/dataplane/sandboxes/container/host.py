@@ -41,9 +41,9 @@ def inspect_host(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> tuple[
         return (
             Finding(
                 "linux",
-                False,
-                f"{platform.system()} has no namespaces or cgroups",
-                "run Pilotlight in a Linux virtual machine (Lima: `limactl start template://debian`)"
+                ok=False,
+                detail=f"{platform.system()} has no namespaces or cgroups",
+                remedy="run Pilotlight in a Linux virtual machine (Lima: `limactl start template://debian`)"
                 ", or use `--isolation process` for development without isolation",
                 is_required=True,
             ),
@@ -139,7 +139,7 @@ def _is_restricted_by_apparmor(proc: Path) -> bool:
 
 def masked_paths(mountinfo: str) -> list[str]:
     """What is mounted over parts of ``/proc``, as container engines do. Pure."""
-    points = [line.split()[4] for line in mountinfo.splitlines() if len(line.split()) > 4]
+    points = [line.split()[4] for line in mountinfo.splitlines() if line.strip()]
     return [
         p for p in points if p.startswith("/proc/") and not p.startswith("/proc/sys/fs/binfmt_misc")
     ]
@@ -165,12 +165,12 @@ def _seccomp(proc: Path) -> Finding:
 def memory_finding(*, has_memory: bool, version: str = "none") -> Finding:
     """Whether a function's memory can be limited."""
     if has_memory:
-        return Finding("memory", True, f"limited by cgroup {version}", is_required=True)
+        return Finding("memory", ok=True, detail=f"limited by cgroup {version}", is_required=True)
     return Finding(
         "memory",
-        False,
-        "no cgroup with a memory limit may be made here",
-        f"{_ROOT_REMEDY}, or start it in a delegated scope "
+        ok=False,
+        detail="no cgroup with a memory limit may be made here",
+        remedy=f"{_ROOT_REMEDY}, or start it in a delegated scope "
         "(`systemd-run --user --scope -p Delegate=yes pilotlight up`), or accept functions "
         "without a memory limit: `--allow-missing=memory`",
         is_required=True,
@@ -197,7 +197,7 @@ def _cgroups(*, is_root: bool) -> tuple[Finding, ...]:
 def _disk(dev: Path, *, is_root: bool) -> Finding:
     tools = any((Path(p) / "mke2fs").exists() for p in ("/usr/sbin", "/sbin", "/usr/bin"))
     ok = is_root and (dev / "loop-control").exists() and tools
-    detail = "/tmp of a function is a file on disk" if ok else "/tmp of a function is in memory"
+    detail = f"temporary files of a function are {'on disk' if ok else 'in memory'}"
     remedy = "" if ok else "needs root, loop devices and mke2fs (package e2fsprogs)"
     return Finding("disk", ok, detail, remedy)
 
@@ -215,4 +215,4 @@ def _surroundings(proc: Path) -> Finding:
         ("WSL2", "microsoft" in release),
         ("hosted CI runner", Path("/home/runner/work").is_dir()),
     )
-    return Finding("surroundings", True, f"{surroundings(marks)}, uid {os.geteuid()}")
+    return Finding("surroundings", ok=True, detail=f"{surroundings(marks)}, uid {os.geteuid()}")

@@ -35,7 +35,7 @@ class LauncherLink:
 
     def __init__(self, channel: socket.socket, on_end: Callable[[], None]) -> None:
         self._socket = channel
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._on_end = on_end
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._outgoing: deque[bytes] = deque()

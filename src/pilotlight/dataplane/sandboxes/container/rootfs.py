@@ -7,6 +7,7 @@ the host's ``/etc``, ``/home``, ``/var`` or ``/sys``. The process enters it for 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -66,7 +67,7 @@ def binds(interpreter: Interpreter) -> tuple[str, ...]:
 
     The interpreter's prefix comes last, so that it wins over a system folder that holds it.
     """
-    own = []
+    own: list[str] = []
     for path in (interpreter.prefix, interpreter.executable):
         covered = any(PurePosixPath(path).is_relative_to(p) for p in (*_SYSTEM, *own))
         if not covered and path not in {"/", "/usr"}:
@@ -81,6 +82,7 @@ def enter(
     """Build the root in this process's (private) mount namespace and make it ``/``.
 
     Args:
+        interpreter: the runtime whose prefix appears.
         guest: files of ``pilotlight_guest``, by path below ``/var/runtime``.
         ids: user and group that functions run as.
 
@@ -89,7 +91,7 @@ def enter(
     """
     os.umask(0o022)
     found = [p for p in binds(interpreter) if Path(p).exists()]
-    links = {p: os.readlink(p) for p in found if Path(p).is_symlink()}
+    links = {p: Path(p).readlink() for p in found if Path(p).is_symlink()}
     clones = [(p, _clone(p, _READ_ONLY)) for p in found if p not in links]
     devices = [(f"/dev/{n}", _clone(f"/dev/{n}", _DEVICE)) for n in _DEVICES]
     proc = linux.open_tree("/proc")
@@ -135,7 +137,7 @@ def _place(path: str) -> Path:
 
 def _attach(path: str, clone: int) -> None:
     place = _place(path)
-    is_folder = os.fstat(clone).st_mode & 0o170000 == 0o040000
+    is_folder = stat.S_ISDIR(os.fstat(clone).st_mode)
     if is_folder:
         place.mkdir(exist_ok=True)
     elif not place.exists():

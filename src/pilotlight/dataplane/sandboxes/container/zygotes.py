@@ -35,6 +35,7 @@ _BOOT = (
     "import json, sys; sys.path.insert(0, '/var/runtime'); "
     "from pilotlight_guest import zygote; zygote.main(3, json.loads(sys.argv.pop()))"
 )
+_OOM_SCORE = "300"
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "en_US.UTF-8",
@@ -127,7 +128,7 @@ class Zygote:
         try:
             message, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 4)
             if not message:
-                raise ZygoteFailed("the zygote has ended; its message is in the log above")
+                raise ZygoteFailed("the zygote has ended; its message is in the log above")  # noqa: TRY301
             self._take(message, fds)
         except (OSError, ValueError) as error:
             self.fail(str(error))
@@ -212,6 +213,8 @@ def user_namespace(pidfd: int) -> int:
 def _build(seat: Seat, control: socket.socket) -> NoReturn:
     """Fork of the launcher: make the root, then the zygote in its own namespaces, then end."""
     try:
+        # With CAP_SYS_RESOURCE this is also the lowest that functions can go back to.
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         linux.unshare(linux.NEWNS)
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         rootfs.enter(seat.interpreter, seat.guest, (UID, GID))
