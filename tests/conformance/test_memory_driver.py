@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from pilotlight.ports.sandbox import SandboxExit, SandboxSpec
 from pilotlight.testing.sandbox_kit import Ability, Behaviour, Guest
 from pilotlight.testing.sandbox_suite import DriverFactory, SandboxDriverSuite, SpecFactory
 from pilotlight.testing.simloop import SimLoop, simulate
+from pilotlight_guest.frames import INIT_ERROR
 
 pytestmark = pytest.mark.anyio
 
@@ -74,8 +76,10 @@ async def test_exit_takes_its_number() -> None:
 async def test_a_failed_init_is_answered_before_the_exit() -> None:
     driver = MemoryDriver()
     guest = Guest(await driver.create(spec("init-fail")), "/var/task", Behaviour.ECHO)
-    with pytest.raises(AssertionError, match=str(INIT_ERROR)):
-        await guest.initialize()
+    await guest.receive()
+    await guest.send_init()
+    _, kind, body = await guest.receive()
+    assert (kind, json.loads(body)["errorType"]) == (INIT_ERROR, "Runtime.ImportModuleError")
     assert await guest.sandbox.wait() == SandboxExit(1)
     await driver.aclose()
 

@@ -228,7 +228,14 @@ class Guest:
 
     async def initialize(self) -> None:
         """Take READY, send INIT, take INIT_DONE."""
-        assert await self.receive() == (0, READY, b"")
+        first = await self.receive()
+        assert first == (0, READY, b""), f"expected READY, got {first}"
+        await self.send_init()
+        answer = await self.receive()
+        assert answer == (0, INIT_DONE, b""), f"expected INIT_DONE, got {answer}"
+
+    async def send_init(self) -> None:
+        """Tell the runtime its function."""
         init = {
             "handler": f"main.{self._function}",
             "environment": {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.11", "TZ": ":UTC"},
@@ -242,7 +249,6 @@ class Guest:
             "log_level": None,
         }
         await self._send(INIT, json.dumps(init).encode())
-        assert await self.receive() == (0, INIT_DONE, b"")
 
     async def start_invoke(self, event: object) -> int:
         """Send an event; the sequence its answer will have."""
