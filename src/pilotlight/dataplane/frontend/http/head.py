@@ -8,8 +8,6 @@ colon. Here is what it lets pass and two parties could still read differently (R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pilotlight.dataplane.frontend.http.hosts import HostList
 
 _WATCHED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
@@ -87,12 +85,17 @@ def check_head(head: RequestHead, hosts: HostList) -> None:
         raise Refused(
             400, "InvalidRequestTarget", "The request target must be a path that starts with '/'."
         )
-    watched = [field for field in head.headers if field[0] in _WATCHED]
-    _read_framing(head, watched)
-    named = [value for name, value in watched if name == b"host"]
-    if len(named) != 1:
-        raise Refused(400, "InvalidHost", f"Exactly one Host header is needed, not {len(named)}.")
-    head.host = named[0]
+    hosts_named = 0
+    for name, value in head.headers:
+        if name not in _WATCHED:
+            continue
+        if name == b"host":
+            head.host = value
+            hosts_named += 1
+        else:
+            _read_framing(head, name, value)
+    if hosts_named != 1:
+        raise Refused(400, "InvalidHost", f"Exactly one Host header is needed, not {hosts_named}.")
     if not hosts.admits(head.host):
         shown = head.host[:100].decode("ascii", "replace")
         raise Refused(
@@ -104,18 +107,17 @@ def check_head(head: RequestHead, hosts: HostList) -> None:
         )
 
 
-def _read_framing(head: RequestHead, watched: Sequence[tuple[bytes, bytes]]) -> None:
-    for name, value in watched:
-        if name == b"content-length":
-            # The parser admits one field, digits only; int() cannot fail on that.
-            head.content_length = int(value)
-        elif name == b"transfer-encoding":
-            if head.version == "1.0":
-                raise Refused(400, "InvalidFraming", "HTTP/1.0 has no Transfer-Encoding.")
-            if value.lower() != b"chunked":
-                raise Refused(501, "InvalidFraming", "The only Transfer-Encoding is 'chunked'.")
-            head.content_length = None
-        elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise Refused(417, "ExpectationFailed", "The only Expect is '100-continue'.")
-            head.expects_continue = head.version == "1.1"
+def _read_framing(head: RequestHead, name: bytes, value: bytes) -> None:
+    if name == b"content-length":
+        # The parser admits one field, digits only; int() cannot fail on that.
+        head.content_length = int(value)
+    elif name == b"transfer-encoding":
+        if head.version == "1.0":
+            raise Refused(400, "InvalidFraming", "HTTP/1.0 has no Transfer-Encoding.")
+        if value.lower() != b"chunked":
+            raise Refused(501, "InvalidFraming", "The only Transfer-Encoding is 'chunked'.")
+        head.content_length = None
+    else:
+        if value.lower() != b"100-continue":
+            raise Refused(417, "ExpectationFailed", "The only Expect is '100-continue'.")
+        head.expects_continue = head.version == "1.1"

@@ -96,22 +96,27 @@ class Connection(HttpToolsProtocol):
         self._incoming = None
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio allows a bool
-        """Keep half-closed connections of clients that wait for an answer of ours."""
-        waits = self._current is not None and self._current.is_complete
-        if waits and self._current is not None and self._current.cycle is None:
-            self._is_draining = True
-            self._is_deaf = True
-            return True
-        return None
+        """Keep a half-closed connection whose client waits for an answer that has not begun."""
+        request = self._current
+        if request is None or not request.is_complete:
+            return None
+        if request.cycle is not None and request.cycle.response_started:
+            return None
+        self._is_deaf = True
+        self._finish_soon()
+        return True
 
     def shutdown(self) -> None:
         """Called by the server when it stops: finish what has begun, then close."""
-        self._is_draining = True
-        if self._current is not None:
-            if self._current.cycle is not None and not self._queue:
-                self._current.cycle.keep_alive = False
-        elif self._phase is Phase.IDLE:
+        self._finish_soon()
+        if self._current is None and self._phase is Phase.IDLE:
             self.transport.close()
+
+    def _finish_soon(self) -> None:
+        """Close after the last request that has begun to arrive."""
+        self._is_draining = True
+        if self._current is not None and self._current.cycle is not None and not self._queue:
+            self._current.cycle.keep_alive = False
 
     # -- parser -------------------------------------------------------------------------------
 
@@ -257,14 +262,15 @@ class Connection(HttpToolsProtocol):
             self._write(request, taken)
             return
         length = request.head.content_length
+        if (length or request.size) > taken.body_limit:
+            self._write(request, taken.too_large())
+            return
         try:
             request.accept(taken)
         except PlatformError as error:
             self._write(request, taken.failed(error))
             return
-        if (length or request.size) > taken.body_limit:
-            self._write(request, taken.too_large())
-        elif request.is_complete:
+        if request.is_complete:
             self._run(request)
         else:
             if request.head.expects_continue and length != 0 and not request.size:

@@ -7,9 +7,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-request-p
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -40,14 +41,30 @@ _TEXT_TYPES = frozenset({"application/json", "application/javascript", "applicat
 _MAX_QUERY_FIELDS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Fields(NamedTuple):
+    """The headers of a request as one pass over them finds them.
+
+    Attributes:
+        headers: by lower-case name, the values of repeated ones joined by commas; without those
+            that concern the connection and those that the event carries elsewhere.
+        cookies: each ``name=value``.
+        forwarded_for: what the client or a proxy said before us.
+        trace: the trace header, None without one.
+    """
+
+    headers: dict[str, str]
+    cookies: list[str]
+    forwarded_for: list[str]
+    trace: bytes | None
+
+
+class Origin(NamedTuple):
     """Where a request arrived; the members of the event that no header carries.
 
     Attributes:
         path: as received, still percent-encoded, without the ``/url/<id>`` of the path form.
-        caller: who signed the request, None for a public URL.
         port: of the listener, for ``x-forwarded-port``.
+        caller: who signed the request, None for a public URL.
     """
 
     url_id: str
@@ -56,11 +73,11 @@ class Origin:
     request_id: str
     trace: str
     wall_s: float
-    port: int
+    port: str
     caller: Caller | None
 
 
-def build_event(head: RequestHead, body: bytes, origin: Origin) -> bytes:
+def build_event(head: RequestHead, fields: Fields, body: bytes, origin: Origin) -> bytes:
     """The event as JSON text. The body is joined in last, so a large one is copied but once."""
     event: dict[str, object] = {
         "version": "2.0",
@@ -68,15 +85,18 @@ def build_event(head: RequestHead, body: bytes, origin: Origin) -> bytes:
         "rawPath": origin.path.decode("ascii"),
         "rawQueryString": head.query.decode("ascii"),
     }
-    cookies = [text(value) for name, value in head.headers if name == b"cookie"]
-    if cookies:
-        event["cookies"] = [c.strip() for one in cookies for c in one.split(";") if c.strip()]
-    headers = join_headers(head.headers)
-    _add_forwarded(headers, head, origin)
+    if fields.cookies:
+        event["cookies"] = fields.cookies
+    address = head.client[0] if head.client is not None else ""
+    headers = fields.headers
+    headers["x-forwarded-for"] = ", ".join([*fields.forwarded_for, address])
+    headers["x-forwarded-port"] = origin.port
+    headers["x-forwarded-proto"] = "http"
+    headers["x-amzn-trace-id"] = origin.trace
     event["headers"] = headers
     if head.query:
         event["queryStringParameters"] = join_query(head.query)
-    event["requestContext"] = _context(head, origin, headers.get("user-agent", ""))
+    event["requestContext"] = _context(head, origin, address, headers.get("user-agent", ""))
     return _with_body(_encode(event), body, headers)
 
 
@@ -88,18 +108,27 @@ def text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def join_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name, the values of repeated ones joined by commas."""
+def read_fields(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Sort a request's headers into what the event needs."""
     headers: dict[str, str] = {}
+    cookies: list[str] = []
+    forwarded: list[str] = []
+    trace = None
     for name, value in fields:
         if name in _HIDDEN:
+            if name == b"cookie":
+                cookies += [part for c in text(value).split(";") if (part := c.strip())]
+            elif name == b"x-forwarded-for":
+                forwarded.append(text(value))
+            elif name == b"x-amzn-trace-id":
+                trace = value
             continue
         key = name.decode("ascii")
         if key in headers:
             headers[key] += "," + text(value)
         else:
             headers[key] = text(value)
-    return headers
+    return Fields(headers, cookies, forwarded, trace)
 
 
 def join_query(query: bytes) -> dict[str, str]:
@@ -115,6 +144,7 @@ def join_query(query: bytes) -> dict[str, str]:
     return {name: ",".join(values) for name, values in joined.items()}
 
 
+@functools.lru_cache(maxsize=256)
 def is_text_body(content_type: str, content_encoding: str) -> bool:
     """Whether a body of this type goes into the event as text rather than in Base64."""
     if content_encoding and content_encoding.lower() != "identity":
@@ -123,16 +153,13 @@ def is_text_body(content_type: str, content_encoding: str) -> bool:
     return kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+json", "+xml"))
 
 
-def _add_forwarded(headers: dict[str, str], head: RequestHead, origin: Origin) -> None:
-    address = head.client[0] if head.client is not None else ""
-    before = [text(value) for name, value in head.headers if name == b"x-forwarded-for"]
-    headers["x-forwarded-for"] = ", ".join([*before, address])
-    headers["x-forwarded-port"] = str(origin.port)
-    headers["x-forwarded-proto"] = "http"
-    headers["x-amzn-trace-id"] = origin.trace
+@functools.lru_cache(maxsize=4)
+def _time_text(second: int) -> str:
+    """Example: 12/Mar/2020:19:03:58 +0000."""
+    return f"{datetime.fromtimestamp(second, UTC):%d/%b/%Y:%H:%M:%S} +0000"
 
 
-def _context(head: RequestHead, origin: Origin, user_agent: str) -> dict[str, object]:
+def _context(head: RequestHead, origin: Origin, address: str, user_agent: str) -> dict[str, object]:
     context: dict[str, object] = {
         "accountId": "anonymous",
         "apiId": origin.url_id,
@@ -142,13 +169,13 @@ def _context(head: RequestHead, origin: Origin, user_agent: str) -> dict[str, ob
             "method": head.method.decode("ascii"),
             "path": origin.path.decode("ascii"),
             "protocol": f"HTTP/{head.version}",
-            "sourceIp": head.client[0] if head.client is not None else "",
+            "sourceIp": address,
             "userAgent": user_agent,
         },
         "requestId": origin.request_id,
         "routeKey": "$default",
         "stage": "$default",
-        "time": f"{datetime.fromtimestamp(origin.wall_s, UTC):%d/%b/%Y:%H:%M:%S} +0000",
+        "time": _time_text(int(origin.wall_s)),
         "timeEpoch": int(origin.wall_s * 1000),
     }
     if origin.caller is not None:

@@ -13,13 +13,14 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from pilotlight.dataplane.frontend.http.answers import NO_BODY_STATUSES
 
 JSON_TYPE = ("content-type", "application/json")
+JSON_ONLY = (JSON_TYPE,)
 _decode = msgspec.json.Decoder().decode
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -47,8 +48,7 @@ class NotAResponse(Exception):
     """What the function returned cannot be turned into an HTTP response."""
 
 
-@dataclass(frozen=True, slots=True)
-class UrlResponse:
+class UrlResponse(NamedTuple):
     """A response that is safe to send: names are tokens, values have no control characters."""
 
     status: int
@@ -66,13 +66,13 @@ def map_response(payload: bytes) -> UrlResponse:
         NotAResponse: the result is no JSON, or a member has a wrong type or a forbidden character.
     """
     if b"statusCode" not in payload and b"\\" not in payload and payload[:1] not in b'" \t\r\n':
-        return UrlResponse(200, (JSON_TYPE,), _compact(payload))
+        return UrlResponse(200, JSON_ONLY, _compact(payload))
     value = _load(payload)
     if isinstance(value, dict) and "statusCode" in value:
         return _explicit(value)
     if isinstance(value, str):
-        return UrlResponse(200, (JSON_TYPE,), _encode_text(value))
-    return UrlResponse(200, (JSON_TYPE,), _compact(payload))
+        return UrlResponse(200, JSON_ONLY, _encode_text(value))
+    return UrlResponse(200, JSON_ONLY, _compact(payload))
 
 
 def _load(payload: bytes) -> object:
@@ -90,8 +90,6 @@ def _load(payload: bytes) -> object:
 
 
 def _compact(payload: bytes) -> bytes:
-    if not payload:
-        return b""
     try:
         return msgspec.json.format(payload, indent=-1)
     except (msgspec.MsgspecError, RecursionError):

@@ -21,9 +21,9 @@ from pilotlight.dataplane.frontend.urls.cors import (
     read_cors,
     response_headers,
 )
-from pilotlight.dataplane.frontend.urls.event import Origin, build_event, text
+from pilotlight.dataplane.frontend.urls.event import Origin, build_event, read_fields, text
 from pilotlight.dataplane.frontend.urls.response import (
-    JSON_TYPE,
+    JSON_ONLY,
     NotAResponse,
     UrlResponse,
     map_response,
@@ -92,7 +92,7 @@ class UrlRoute:
         cors = read_cors(url.cors) if url.cors else None
         if cors is not None and _is_preflight(head):
             fields = preflight_headers(cors, text(head.header(b"origin") or b""))
-            return Answer(200, _lines((JSON_TYPE, *fields), request_id, ""), b"")
+            return Answer(200, _lines((*JSON_ONLY, *fields), request_id, ""), b"")
         pending = None
         if url.auth_type != "NONE":
             try:
@@ -210,19 +210,20 @@ class _UrlCall:
 
     def _event(self, body: bytes, caller: Caller | None) -> bytes:
         wall_s = self._route.clock.wall()
-        given = self._head.header(b"x-amzn-trace-id")
-        self._trace = trace_id(given, self._request_id, wall_s)
+        fields = read_fields(self._head.headers)
+        self._trace = trace_id(fields.trace, self._request_id, wall_s)
+        target = self._target
         origin = Origin(
-            url_id=self._target.url_id,
-            domain=self._target.domain,
-            path=self._target.path,
-            request_id=self._request_id,
-            trace=self._trace,
-            wall_s=wall_s,
-            port=self._route.port,
-            caller=caller,
+            target.url_id,
+            target.domain,
+            target.path,
+            self._request_id,
+            self._trace,
+            wall_s,
+            str(self._route.port),
+            caller,
         )
-        return build_event(self._head, body, origin)
+        return build_event(self._head, fields, body, origin)
 
     def _done(self, result: InvocationResult | PlatformError) -> None:
         if self._reply is None:
@@ -243,7 +244,7 @@ class _UrlCall:
         return self._finished(response)
 
     def _bad_gateway(self) -> Answer:
-        return self._finished(UrlResponse(502, (JSON_TYPE,), b"Internal Server Error"))
+        return self._finished(UrlResponse(502, JSON_ONLY, b"Internal Server Error"))
 
     def _finished(self, response: UrlResponse) -> Answer:
         fields = response.headers
@@ -255,11 +256,13 @@ class _UrlCall:
 
 
 def _lines(fields: tuple[tuple[str, str], ...], request_id: str, trace: str) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    lines += f"x-amzn-RequestId: {request_id}\r\n"
+    ours = f"x-amzn-RequestId: {request_id}\r\n"
     if trace:
-        lines += f"X-Amzn-Trace-Id: {trace}\r\n"
-    return lines.encode("utf-8", "replace")
+        ours += f"X-Amzn-Trace-Id: {trace}\r\n"
+    if fields is JSON_ONLY:
+        return _JSON_LINE + ours.encode("ascii")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return (lines + ours).encode("utf-8", "replace")
 
 
 def _is_preflight(head: RequestHead) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pilotlight.dataplane.frontend.http.hosts import host_name
 
@@ -12,8 +12,7 @@ _PATH_PREFIX = b"/url/"
 _ID = re.compile(rb"[a-zA-Z0-9]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A function URL and the path below it.
 
     Attributes:

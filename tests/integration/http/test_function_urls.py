@@ -1,0 +1,257 @@
+"""Function URLs over real sockets. Source: the AWS pages on URL invocation and authorization."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from pilotlight.model.errors import Throttled
+
+pytestmark = pytest.mark.anyio
+
+FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see:"
+    " https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
+
+
+def request(
+    path: str, *lines: str, method: str = "GET", host: str = "localhost", body: bytes = b""
+) -> Any:
+    length = [f"Content-Length: {len(body)}"] if body else []
+    head = [f"{method} {path} HTTP/1.1", f"Host: {host}", *length, *lines, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def event(urls: Any) -> Any:
+    return json.loads(urls.invoker.seen[-1].payload)
+
+
+async def test_event_has_every_member_of_format_2_0(urls: Any, kit: Any) -> None:
+    await urls.ask(
+        request(
+            f"/url/{kit.url_id}/my/path?a=1&a=2&b=x%20y",
+            "Cookie: c1=1; c2=2",
+            "User-Agent: agent",
+            "X-Many: 1",
+            "X-Many: 2",
+            "X-Forwarded-For: 9.9.9.9",
+            "Content-Type: text/plain; charset=utf-8",
+            method="POST",
+            body='Hellö "you"'.encode(),
+        )
+    )
+    got = event(urls)
+    request_id = urls.invoker.seen[0].request_id
+    context = got["requestContext"]
+    assert context.pop("timeEpoch") > 0
+    assert context.pop("time").endswith(" +0000")
+    trace = got["headers"].pop("x-amzn-trace-id")
+    assert trace.startswith("Root=1-")
+    assert got == {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/my/path",
+        "rawQueryString": "a=1&a=2&b=x%20y",
+        "cookies": ["c1=1", "c2=2"],
+        "headers": {
+            "host": "localhost",
+            "content-length": "12",
+            "user-agent": "agent",
+            "x-many": "1,2",
+            "content-type": "text/plain; charset=utf-8",
+            "x-forwarded-for": "9.9.9.9, 127.0.0.1",
+            "x-forwarded-port": "0",
+            "x-forwarded-proto": "http",
+        },
+        "queryStringParameters": {"a": "1,2", "b": "x y"},
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": kit.url_id,
+            "domainName": "localhost",
+            "domainPrefix": kit.url_id,
+            "http": {
+                "method": "POST",
+                "path": "/my/path",
+                "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1",
+                "userAgent": "agent",
+            },
+            "requestId": request_id,
+            "routeKey": "$default",
+            "stage": "$default",
+        },
+        "body": 'Hellö "you"',
+        "isBase64Encoded": False,
+    }
+
+
+async def test_url_by_host(urls: Any, kit: Any) -> None:
+    host = f"{kit.url_id}.lambda-url.eu-west-1.localhost:9701"
+    status, _, _ = await urls.ask(request("/x?y=1", host=host))
+    assert status == 200
+    got = event(urls)
+    assert got["rawPath"] == "/x"
+    assert got["requestContext"]["domainName"] == f"{kit.url_id}.lambda-url.eu-west-1.localhost"
+    assert urls.invoker.seen[0].invoked_arn.endswith(":us-east-1:000000000000:function:echo")
+
+
+async def test_root_path_form_without_a_slash(urls: Any, kit: Any) -> None:
+    assert (await urls.ask(request(f"/url/{kit.url_id}")))[0] == 200
+    assert event(urls)["rawPath"] == "/"
+    assert "body" not in event(urls)
+
+
+async def test_binary_body_is_base64(urls: Any, kit: Any) -> None:
+    await urls.ask(request(f"/url/{kit.url_id}/", method="POST", body=b"\xff\x00"))
+    assert (event(urls)["body"], event(urls)["isBase64Encoded"]) == ("/wA=", True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "status", "body"),
+    [
+        (b'"hello"', 200, b"hello"),
+        (b"3", 200, b"3"),
+        (b"3.1", 200, b"3.1"),
+        (b"true", 200, b"true"),
+        (b"null", 200, b"null"),
+        (b'["hello", 3, true]', 200, b'["hello",3,true]'),
+        (b'{"hello": "world"}', 200, b'{"hello":"world"}'),
+        (b'{"statusCode": 201, "body": "body123"}', 201, b"body123"),
+        (b'{"statusCode": 200, "body": "{\\"hello\\": \\"world\\"}"}', 200, b'{"hello": "world"}'),
+        (b'{"statusCode": "418"}', 418, b""),
+        (b'{"statusCode": 200, "body": "/wA=", "isBase64Encoded": true}', 200, b"\xff\x00"),
+        (b'{"statusCode": 42}', 502, b"Internal Server Error"),
+        (b'{"statusCode": 200, "body": {"a": 1}}', 502, b"Internal Server Error"),
+        (b"not json", 502, b"Internal Server Error"),
+    ],
+)
+async def test_responses(urls: Any, kit: Any, payload: Any, status: Any, body: Any) -> None:
+    urls.invoker.behave = lambda _: kit.result(payload)
+    got_status, fields, got_body = await urls.ask(request(f"/url/{kit.url_id}/"))
+    assert (got_status, got_body) == (status, body)
+    assert dict(fields)["content-type"] == "application/json"
+    assert dict(fields)["x-amzn-requestid"] == urls.invoker.seen[0].request_id
+
+
+async def test_headers_and_cookies_of_a_response(urls: Any, kit: Any) -> None:
+    answer = {
+        "statusCode": 302,
+        "headers": {"Location": "/x", "X-Number": 7, "Content-Length": "999", "Connection": "x"},
+        "cookies": ["a=1; Secure", "b=2"],
+    }
+    urls.invoker.behave = lambda _: kit.result(json.dumps(answer).encode())
+    status, fields, body = await urls.ask(request(f"/url/{kit.url_id}/"))
+    assert (status, body) == (302, b"")
+    assert [v for n, v in fields if n == "set-cookie"] == ["a=1; Secure", "b=2"]
+    assert (dict(fields)["location"], dict(fields)["x-number"]) == ("/x", "7")
+    assert [v for n, v in fields if n == "content-length"] == ["0"]
+    assert "connection" not in dict(fields)
+
+
+async def test_no_content_has_no_length(urls: Any, kit: Any) -> None:
+    urls.invoker.behave = lambda _: kit.result(b'{"statusCode": 204, "body": "x"}')
+    status, fields, _ = await urls.ask(request(f"/url/{kit.url_id}/"))
+    assert status == 204
+    assert "content-length" not in dict(fields)
+
+
+async def test_function_error_is_502(urls: Any, kit: Any) -> None:
+    urls.invoker.behave = lambda _: kit.result(b'{"errorMessage": "x"}', function_error="Unhandled")
+    status, _, body = await urls.ask(request(f"/url/{kit.url_id}/"))
+    assert (status, body) == (502, b"Internal Server Error")
+
+
+async def test_throttle_is_429(urls: Any, kit: Any) -> None:
+    urls.invoker.behave = lambda _: Throttled("ConcurrentInvocationLimitExceeded")
+    status, fields, body = await urls.ask(request(f"/url/{kit.url_id}/"))
+    assert (status, json.loads(body)) == (429, {"Message": "Rate Exceeded."})
+    assert "retry-after" in dict(fields)
+
+
+async def test_event_above_six_mebibytes_is_413(urls: Any, kit: Any) -> None:
+    body = b"\xff" * 5_000_000  # 6.7 MB in Base64
+    status, _, _ = await urls.ask(request(f"/url/{kit.url_id}/", method="POST", body=body))
+    assert status == 413
+    assert urls.invoker.seen == []
+
+
+async def test_who_may_call(urls: Any, kit: Any) -> Any:
+    async def ask() -> Any:
+        status, fields, body = await urls.ask(request(f"/url/{kit.url_id}/"))
+        return status, dict(fields).get("x-amzn-errortype"), json.loads(body)["Message"]
+
+    url = urls.view.urls[kit.url_id]
+    denied = (403, "AccessDeniedException", FORBIDDEN)
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, is_public=False)
+    assert await ask() == denied
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, qualifier="gone")
+    assert await ask() == denied
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM")
+    assert await ask() == denied
+    del urls.view.urls[kit.url_id]
+    assert await ask() == (403, "AccessDeniedException", None)
+    assert urls.invoker.seen == []
+
+
+async def test_signed_call_of_a_url_with_iam(urls: Any, kit: Any) -> Any:
+    url = urls.view.urls[kit.url_id]
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM", is_public=False)
+
+    def signed(secret: str) -> Any:
+        target = f"http://localhost/url/{kit.url_id}/x?b=2&a=1"
+        one = AWSRequest("POST", target, data=b"{}", headers={"Host": "localhost"})
+        SigV4Auth(Credentials(kit.key, secret), "lambda", "us-east-1").add_auth(one)
+        lines = [f"{name}: {value}" for name, value in one.headers.items() if name != "Host"]
+        return request(f"/url/{kit.url_id}/x?b=2&a=1", *lines, method="POST", body=b"{}")
+
+    assert (await urls.ask(signed(kit.secret)))[0] == 200
+    context = event(urls)["requestContext"]
+    assert context["accountId"] == kit.account
+    assert context["authorizer"]["iam"]["accessKey"] == kit.key
+    assert (await urls.ask(signed("wrong")))[0] == 403
+    assert len(urls.invoker.seen) == 1
+
+
+async def test_cors(urls: Any, kit: Any) -> None:
+    url = urls.view.urls[kit.url_id]
+    cors = {
+        "AllowOrigins": ["https://a.example"],
+        "AllowMethods": ["GET", "PUT"],
+        "AllowHeaders": ["x-one"],
+        "ExposeHeaders": ["date"],
+        "AllowCredentials": True,
+        "MaxAge": 60,
+    }
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, cors=cors)
+    preflight = ("Origin: https://a.example", "Access-Control-Request-Method: PUT")
+    status, fields, _ = await urls.ask(request(f"/url/{kit.url_id}/", *preflight, method="OPTIONS"))
+    assert status == 200
+    assert urls.invoker.seen == []
+    got = dict(fields)
+    assert got["access-control-allow-origin"] == "https://a.example"
+    assert got["access-control-allow-methods"] == "GET,PUT"
+    assert got["access-control-allow-headers"] == "x-one"
+    assert got["access-control-allow-credentials"] == "true"
+    assert got["access-control-max-age"] == "60"
+    _, fields, _ = await urls.ask(request(f"/url/{kit.url_id}/", "Origin: https://a.example"))
+    assert dict(fields)["access-control-expose-headers"] == "date"
+    _, fields, _ = await urls.ask(request(f"/url/{kit.url_id}/", "Origin: https://b.example"))
+    assert not any(name.startswith("access-control-") for name, _ in fields)
+
+
+async def test_options_without_cors_goes_to_the_function(urls: Any, kit: Any) -> None:
+    await urls.ask(request(f"/url/{kit.url_id}/", method="OPTIONS"))
+    assert event(urls)["requestContext"]["http"]["method"] == "OPTIONS"
+
+
+async def test_any_other_address_says_what_is_served_here(urls: Any) -> None:
+    status, _, body = await urls.ask(request("/"))
+    assert status == 404
+    assert "/url/<url-id>/" in json.loads(body)["Message"]
