@@ -55,12 +55,14 @@ class HostRuntimes:
         self._file = settings.data_dir / "runtimes.json"
         self._known, self._added = _load(self._file)
         self._found: dict[RuntimeName, HostRuntime] | None = None
+        self._has_news = False
 
     def installed(self) -> Mapping[RuntimeName, HostRuntime]:
         """All runtimes found, by name; the first call may take a second."""
         if self._found is None:
             self._found = self._discover()
-            self._save()
+            if self._has_news:
+                self._save()
         return self._found
 
     def choose(self, wanted: RuntimeName) -> RuntimeChoice | None:
@@ -143,6 +145,7 @@ class HostRuntimes:
         if known is None or known.mtime_ns != mtime_ns:
             known = _Known(mtime_ns, probe(path))
             self._known[str(path)] = known
+            self._has_news = True
         runtime = known.runtime
         return runtime if runtime is not None and runtime.executable.exists() else None
 

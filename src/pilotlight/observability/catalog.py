@@ -1,7 +1,7 @@
 """Every metric and every log event of the platform: name, unit, labels, meaning.
 
 What is not declared here does not exist: the exporter makes its metrics from this list, and the
-tables of ``docs/observability.md`` are made from it (`document`).
+tables of ``docs/metrics.md`` are made from it (`document`).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ LOG_EVENTS = (LOG_BATCH_LOST, LOG_SEGMENT_DAMAGED, LOG_SEGMENT_REMOVED)
 
 
 def document() -> str:
-    """The content of ``docs/observability.md``."""
+    """The content of ``docs/metrics.md``."""
     lines = [
         "# Metrics and log events",
         "",

@@ -17,6 +17,9 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_CHATTY = ("alembic", "uvicorn")
+"""Libraries whose ``info`` says nothing that we do not say ourselves."""
+
 
 def configure(*, output: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging to one stream. May be called again.
@@ -54,6 +57,8 @@ def configure(*, output: str = "auto", level: str = "info", stream: TextIO | Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

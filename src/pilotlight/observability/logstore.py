@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import structlog
@@ -308,11 +309,10 @@ class LogStore:
 
 def _overlapping(files: Sequence[SegmentFile], low: int) -> list[SegmentFile]:
     """Files that can hold an id above ``low``: those whose successor does not begin below it."""
-    following = [file.first_id for file in files[1:]]
     return [
         file
-        for file, next_first in zip(files, [*following, None], strict=True)
-        if next_first is None or next_first > low
+        for file, successor in zip_longest(files, files[1:])
+        if successor is None or successor.first_id > low
     ]
 
 
