@@ -148,7 +148,8 @@ async def running(tmp_path: Path) -> AsyncIterator[Stack]:
     stack = Stack(tmp_path)
     async with asyncio.TaskGroup() as group:
         tasks = []
-        for part in [stack.host, stack.invoker]:
+        parts: list[Part] = [stack.host, stack.invoker]
+        for part in parts:
             up = asyncio.Event()
             tasks.append(group.create_task(_run(part, up)))
             await up.wait()

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from pilotlight.control.warmpools.policy import WarmPoolSettings, wanted_blanks
+from pilotlight.control.warmpools.policy import BlankSettings, wanted_blanks
 from pilotlight.kernel.service import every
 from pilotlight.model.errors import SandboxError
-from pilotlight.model.ids import AccountId, RuntimeName
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks
+from pilotlight.ports.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-class BlankPools:
-    """The Warm Pool Manager of one worker, as a `Part`.
-
-    Args:
-        drivers: those of the worker's drivers that can keep blanks; may be none.
-        first: tenant and runtime of the classes that keep their blanks from the start.
-    """
+class BlankKeeper:
+    """The Warm Pool Manager of one worker, as a `Part`."""
 
     def __init__(
-        self,
-        drivers: Sequence[KeepsBlanks],
-        clock: Clock,
-        settings: WarmPoolSettings,
-        *,
-        first: Sequence[tuple[AccountId, RuntimeName]] = (),
+        self, driver: KeepsBlanks, telemetry: Telemetry, clock: Clock, settings: BlankSettings
     ) -> None:
         self.name = "warmpools"
-        self._drivers = tuple(drivers)
+        self._driver = driver
+        self._telemetry = telemetry
         self._clock = clock
         self._settings = settings
-        self._always = tuple(BlankClass(tenant, runtime) for tenant, runtime in first)
         self._used_s: dict[BlankClass, float] = {}
         self._kept: dict[BlankClass, int] = {}
 
-    def wanted(self, kind: BlankClass) -> None:
+    def used(self, kind: BlankClass) -> None:
         """Note that a sandbox of this class was asked for."""
         self._used_s[kind] = self._clock.monotonic()
 
@@ -56,7 +46,7 @@ class BlankPools:
     async def tick(self) -> None:
         """Bring the pools to what is wanted now."""
         now_s = self._clock.monotonic()
-        wanted = wanted_blanks(self._used_s, self._always, now_s, self._settings)
+        wanted = wanted_blanks(self._used_s, now_s, self._settings)
         for kind in [kind for kind in self._kept if kind not in wanted]:
             await self._keep(kind, 0)
         for kind, count in wanted.items():
@@ -67,9 +57,9 @@ class BlankPools:
 
     async def _keep(self, kind: BlankClass, count: int) -> None:
         try:
-            for driver in self._drivers:
-                await driver.keep_blanks(kind, count)
+            await self._driver.keep_blanks(kind, count)
         except SandboxError as error:
+            self._telemetry.platform_failure("warmpools", type(error).__name__)
             log.warning("blanks_not_kept", extra={"runtime": kind.runtime, "why": str(error)})
             self._kept.pop(kind, None)
             return
