@@ -26,10 +26,13 @@ from pilotlight.wire.records import FunctionRecord, PendingChange
 
 log = logging.getLogger(__name__)
 
-_WORKERS: Final = 4
-"""Changes finished at once: unpacking is disk work, more would not be faster."""
-_SWEEP_S: Final = 15.0
-"""How often records are searched for changes that nobody announced or that failed for now."""
+_WORKERS: Final = 16
+"""Changes finished at once. A function always has the same worker, so no two finish one change;
+most of a change is waiting, and the code cache limits how much is unpacked at once."""
+_RETRY_S: Final = 5.0
+"""How long a change that failed for now waits for its next try."""
+_SWEEP_ROUNDS: Final = 12
+"""Rounds of retries between two searches of all records for changes that nobody announced."""
 _BARRIER_TIMEOUT_S: Final = 60.0
 """Longest wait for frontends in one try; the sweep tries again."""
 
@@ -69,50 +72,65 @@ class Transitions:
         self._clock = clock
         self._ids = ids
         self._settings = settings or TransitionSettings()
-        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._queues = [asyncio.Queue[tuple[str, str]]() for _ in range(_WORKERS)]
         self._queued: set[tuple[str, str]] = set()
+        self._retry: set[tuple[str, str]] = set()
 
     def announce(self, account: str, name: str) -> None:
         """Say that a function has a pending change. Bounded by the number of functions."""
         key = (account, name)
         if key not in self._queued:
             self._queued.add(key)
-            self._queue.put_nowait(key)
+            self._queues[hash(key) % _WORKERS].put_nowait(key)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Finish pending changes until cancelled."""
         await self._sweep()
         async with asyncio.TaskGroup() as group:
-            for number in range(_WORKERS):
-                group.create_task(self._work(), name=f"{self.name}-{number}")
+            for number, queue in enumerate(self._queues):
+                group.create_task(self._work(queue), name=f"{self.name}-{number}")
             ready()
-            while True:
-                await asyncio.sleep(_SWEEP_S)
-                await self._guarded("sweep", self._sweep)
+            await self._repeat()
+
+    async def _repeat(self) -> None:
+        """Try again what failed for now, and look for what nobody announced."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            again, self._retry = self._retry, set()
+            for account, name in again:
+                self.announce(account, name)
+            rounds += 1
+            if rounds % _SWEEP_ROUNDS == 0:
+                try:
+                    await self._sweep()
+                except Exception:
+                    log.warning("transition_sweep_failed", exc_info=True)
 
     async def _sweep(self) -> None:
         for record in await self._functions.everything():
             if record.pending is not None:
                 self.announce(record.current.account, record.current.name)
 
-    async def _work(self) -> None:
+    async def _work(self, queue: asyncio.Queue[tuple[str, str]]) -> None:
         while True:
-            account, name = await self._queue.get()
+            account, name = await queue.get()
             self._queued.discard((account, name))
-            await self._guarded(name, lambda: self.finish(account, name))  # noqa: B023  awaited here
-
-    async def _guarded(self, subject: str, action: Callable[[], object]) -> None:
-        """Run one piece of work; a failure is logged and left to the next sweep."""
-        try:
-            await action()  # type: ignore[misc]  # both callers pass coroutine functions
-        except Exception:
-            log.warning("transition_failed_for_now", extra={"function": subject}, exc_info=True)
+            try:
+                await self.finish(account, name)
+            except Exception:
+                # The registry or the disk may be back at the next try; the record still says
+                # what there is to do.
+                log.warning("transition_failed_for_now", extra={"function": name}, exc_info=True)
+                self._retry.add((account, name))
 
     async def finish(self, account: str, name: str) -> None:
         """Finish the function's pending change, if it has one. Idempotent.
 
         Raises:
-            PlatformError, OSError, TimeoutError: not now; the change is still pending.
+            PlatformError: the store refused; the change is still pending.
+            OSError: the same, for disk and cache.
+            TimeoutError: the same, a frontend did not answer.
         """
         record = await self._functions.get(account, name)
         if record is None or record.pending is None:

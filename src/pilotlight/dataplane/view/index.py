@@ -87,7 +87,7 @@ class Index:
     def inherit(self, former: Index) -> None:
         """Take over what a former index understood of records that this one cannot read."""
         for name in self.unreadable:
-            change = former._bodies.get(name)  # noqa: SLF001  the same class
+            change = former._bodies.get(name)
             if change is not None and change.body is not None:
                 self._bodies[name] = change
                 self._remember(change, _DECODERS[change.kind](change.body))
