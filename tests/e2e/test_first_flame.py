@@ -133,11 +133,11 @@ def test_an_update_never_serves_old_code_after_its_success(api: Any, deploy: Dep
     api.get_waiter("function_updated_v2").wait(FunctionName=name)
     assert {invoke(api, name)[0] for _ in range(5)} == {"new"}
     api.update_function_configuration(
-        FunctionName=name, Environment={"Variables": {"A": "b"}}, MemorySize=256
+        FunctionName=name, Environment={"Variables": {"MODE": "b"}}, MemorySize=256
     )
     api.get_waiter("function_updated_v2").wait(FunctionName=name)
     config = api.get_function_configuration(FunctionName=name)
-    assert (config["MemorySize"], config["Environment"]["Variables"]) == (256, {"A": "b"})
+    assert (config["MemorySize"], config["Environment"]["Variables"]) == (256, {"MODE": "b"})
 
 
 def test_the_environment_is_lambdas(api: Any, deploy: Deploy) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pilotlight.cli.options import json_option
+
+if TYPE_CHECKING:
+    from pilotlight.config.credentials import Credentials
 
 
 @click.command()
@@ -38,4 +42,11 @@ def command(config: Path | None, *, as_json: bool, **flags: object) -> None:
     settings = load_settings(flags, config_file=config)
     from pilotlight import roles
 
-    raise SystemExit(roles.up(settings))
+    here = Path.cwd()  # the platform leaves it
+
+    def show(addresses: roles.Addresses, credentials: Credentials) -> None:
+        from pilotlight.cli.demo import Demonstration
+
+        Demonstration(settings, addresses, credentials, here).run()
+
+    raise SystemExit(roles.up(settings, on_ready=show if settings.demo else None))

@@ -34,6 +34,11 @@ class DataDir:
         return self.root / "cache"
 
     @property
+    def code(self) -> Path:
+        """Unpacked packages, one folder each: what sandboxes mount."""
+        return self.cache / "code"
+
+    @property
     def logs(self) -> Path:
         """Function logs."""
         return self.root / "logs"

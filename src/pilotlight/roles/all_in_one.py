@@ -1,0 +1,338 @@
+"""The role ``all``: every component in one process, linked by method calls.
+
+This is the one place where drivers and stores are chosen and the planes meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from pilotlight.config import Settings
+from pilotlight.config.credentials import Credentials
+from pilotlight.config.runtimes import HostRuntimes
+from pilotlight.control.api import Services
+from pilotlight.control.configstore import AccountConfig, ConfigStore
+from pilotlight.control.gateway import (
+    CodeLinks,
+    GatewayParts,
+    RootCredentials,
+    StaticAuthenticator,
+    create_app,
+)
+from pilotlight.control.placement import PlacementService
+from pilotlight.control.registry import BlobCollector, Functions, Transitions, UploadGuard
+from pilotlight.control.warmpools import BlankKeeper, BlankSettings
+from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
+from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, InvokeRoute, Listener
+from pilotlight.dataplane.frontend.invoker import FrontendInvoker
+from pilotlight.dataplane.frontend.settings import FrontendSettings
+from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
+from pilotlight.dataplane.sandboxes.container.driver import ContainerDriver
+from pilotlight.dataplane.sandboxes.container.start import Launcher
+from pilotlight.dataplane.sandboxes.process import ProcessDriver
+from pilotlight.dataplane.view import InProcessBarrier, RegistryView
+from pilotlight.dataplane.worker.host import WorkerHost
+from pilotlight.dataplane.worker.settings import WorkerSettings
+from pilotlight.kernel.service import Part
+from pilotlight.kernel.system import SystemClock, SystemIds
+from pilotlight.model.function import Isolation
+from pilotlight.model.ids import AccountId, RuntimeName
+from pilotlight.observability.logstore import LogStore, LogStoreLimits
+from pilotlight.observability.prometheus import PrometheusTelemetry
+from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
+from pilotlight.roles import memory, reports
+from pilotlight.roles.datadir import DataDir
+from pilotlight.storage.blobs import LocalBlobStore
+from pilotlight.storage.disk import DiskFloor, DiskGuard
+from pilotlight.storage.packages import PackageIntake, blob_name
+from pilotlight.storage.registry import SqlRegistryStore, open_registry
+
+_MIB = 1024 * 1024
+_CACHE_BYTES = 50 * 1024 * _MIB
+"""L1 of the mission: 50 GB on the worker's disk; the disk's floor stops it earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was done while we still had privileges."""
+
+    settings: Settings
+    data: DataDir
+    credentials: Credentials
+    runtimes: HostRuntimes
+    launcher: Launcher | None
+    guest_root: Path
+
+
+@dataclass(slots=True)
+class AllInOne:
+    """The parts of the role in their starting order, and how it drains."""
+
+    parts: Sequence[Part]
+    api: HttpServer
+    urls: HttpServer
+    invoker: FrontendInvoker
+    drain_grace_s: float
+    is_ready: bool = field(default=False)
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the API."""
+        return self.api.url
+
+    @property
+    def urls_url(self) -> str:
+        """Origin of function URLs by path."""
+        return self.urls.url
+
+    async def drain(self) -> None:
+        """Take no new requests, and return when the running ones have ended."""
+        self.is_ready = False
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.api.drain())
+            group.create_task(self.urls.drain())
+        await self.invoker.drain(self.drain_grace_s)
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(prepared: Prepared) -> AsyncIterator[AllInOne]:
+        """Open the stores, join everything, and close the stores when the block ends."""
+        async with AsyncExitStack() as stack:
+            yield await _Assembly(prepared, stack).build()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    registry: SqlRegistryStore
+    blobs: LocalBlobStore
+    intake: PackageIntake
+    cache: LocalCodeCache
+    logs: LogStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Control:
+    functions: Functions
+    guard: UploadGuard
+    transitions: Transitions
+    collector: BlobCollector
+
+
+class _Assembly:
+    """Joins the components; each method makes one plane."""
+
+    def __init__(self, prepared: Prepared, stack: AsyncExitStack) -> None:
+        self._prepared = prepared
+        self._settings = prepared.settings
+        self._stack = stack
+        self._clock = SystemClock()
+        self._ids = SystemIds()
+        self._account = AccountId(self._settings.account_id)
+        self._telemetry = PrometheusTelemetry()
+
+    async def build(self) -> AllInOne:
+        """Make everything; nothing runs yet."""
+        stores = await self._stores()
+        view = RegistryView(stores.registry, clock=self._clock, path=self._prepared.data.view)
+        drivers = self._drivers()
+        keeper = self._keeper(drivers)
+        worker = self._worker(drivers, stores, keeper)
+        placement = PlacementService(
+            [worker],
+            self._ids,
+            lambda _: self._settings.concurrency_limit,
+            default_isolation=self._settings.isolation,
+            charge_mib=self._worker_settings().charge_mib,
+        )
+        invoker = FrontendInvoker(
+            view,
+            placement,
+            {worker.worker: worker},
+            self._telemetry,
+            self._clock,
+            FrontendSettings(),
+        )
+        control = self._control(stores, view)
+        gate = StaticAuthenticator([self._root()], clock=self._clock)
+        urls = self._url_server(gate, view, invoker)
+        role: AllInOne  # the readiness report looks at it once it is there
+        app = create_app(
+            GatewayParts(
+                services=self._services(control, stores, urls.address[1]),
+                authenticator=gate,
+                links=CodeLinks(self._root(), clock=self._clock),
+                blobs=stores.blobs,
+                blob_name=blob_name,
+                logs=stores.logs,
+                status=lambda: reports.status(self._prepared, drivers),
+                environments=reports.environments(invoker),
+                readiness=lambda: () if role.is_ready else ("starting or ending",),
+                metrics=self._telemetry.exposition,
+            )
+        )
+        api = self._api_server(gate, view, invoker, app)
+        role = AllInOne(
+            parts=[
+                stores.logs, view, control.transitions, control.collector, placement, worker,
+                *([keeper] if keeper is not None else []), invoker, urls, api,
+            ],
+            api=api,
+            urls=urls,
+            invoker=invoker,
+            drain_grace_s=self._settings.drain_grace_s,
+        )  # fmt: skip
+        return role
+
+    async def _stores(self) -> _Stores:
+        data = self._prepared.data
+        guard = DiskGuard(data.root, DiskFloor(bytes=self._settings.disk_floor_mib * _MIB))
+        registry = await self._stack.enter_async_context(open_registry(data.registry, guard=guard))
+        blobs = await LocalBlobStore.open(data.blobs, guard=guard)
+        intake = PackageIntake(blobs, data.cache / "intake")
+        cache = await open_code_cache(
+            data.code, intake.unpack, self._interpreter_of, capacity_bytes=_CACHE_BYTES
+        )
+        logs = LogStore(data.logs, self._clock, self._log_limits())
+        return _Stores(registry, blobs, intake, cache, logs)
+
+    def _control(self, stores: _Stores, view: RegistryView) -> _Control:
+        barrier = InProcessBarrier([view])
+        functions = Functions(stores.registry, barrier)
+        guard = UploadGuard()
+        transitions = Transitions(
+            functions=functions,
+            cache=stores.cache,
+            barrier=barrier,
+            runtimes=self._prepared.runtimes,
+            clock=self._clock,
+            ids=self._ids,
+        )
+        collector = BlobCollector(
+            functions=functions,
+            blobs=stores.blobs,
+            guard=guard,
+            prefix="packages/",
+            blob_name=blob_name,
+        )
+        return _Control(functions, guard, transitions, collector)
+
+    def _services(self, control: _Control, stores: _Stores, url_port: int) -> Services:
+        limit = self._settings.concurrency_limit
+
+        def url_of(url_id: str, region: str) -> str:
+            return f"http://{url_id}.lambda-url.{region}.localhost:{url_port}/"
+
+        return Services(
+            functions=control.functions,
+            config=ConfigStore(stores.registry, AccountConfig(concurrent_executions=limit)),
+            intake=stores.intake,
+            transitions=control.transitions,
+            guard=control.guard,
+            clock=self._clock,
+            ids=self._ids,
+            url_of=url_of,
+        )
+
+    def _worker(
+        self,
+        drivers: Mapping[Isolation, SandboxDriver],
+        stores: _Stores,
+        keeper: BlankKeeper | None,
+    ) -> WorkerHost:
+        return WorkerHost(
+            drivers,
+            stores.cache,
+            self._prepared.runtimes,
+            stores.logs,
+            self._telemetry,
+            self._clock,
+            self._worker_settings(),
+            available_mib=memory.available_mib,
+            sandbox_wanted=None if keeper is None else keeper.used,
+        )
+
+    def _url_server(
+        self, gate: StaticAuthenticator, view: RegistryView, invoker: FrontendInvoker
+    ) -> HttpServer:
+        route = UrlRoute(gate=gate, view=view, invoker=invoker, clock=self._clock, ids=self._ids)
+        listener = Listener(
+            settings=self._http(URL_HOSTS), route=route, clock=self._clock, ids=self._ids
+        )
+        where = self._settings.url_address
+        server = HttpServer("urls", where.host, where.port, listener, reports.nothing_here)
+        route.port = server.address[1]
+        return server
+
+    def _api_server(
+        self,
+        gate: StaticAuthenticator,
+        view: RegistryView,
+        invoker: FrontendInvoker,
+        app: Starlette,
+    ) -> HttpServer:
+        route = InvokeRoute(gate=gate, view=view, invoker=invoker, clock=self._clock, ids=self._ids)
+        hosts = tuple(sorted(self._settings.host_names))
+        listener = Listener(
+            settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids
+        )
+        where = self._settings.listen
+        return HttpServer("api", where.host, where.port, listener, app)
+
+    def _root(self) -> RootCredentials:
+        keys = self._prepared.credentials
+        return RootCredentials(self._account, keys.access_key_id, keys.secret_access_key)
+
+    def _keeper(self, drivers: Mapping[Isolation, SandboxDriver]) -> BlankKeeper | None:
+        """The runtime that runs Pilotlight is there for sure: its blanks are ready at the start."""
+        keeping = [driver for driver in drivers.values() if isinstance(driver, KeepsBlanks)]
+        if not keeping or not self._settings.blank_pool:
+            return None
+        first = BlankClass(self._account, reports.own_runtime())
+        settings = BlankSettings(blank_pool=self._settings.blank_pool, always=(first,))
+        return BlankKeeper(keeping[0], self._telemetry, self._clock, settings)
+
+    def _drivers(self) -> Mapping[Isolation, SandboxDriver]:
+        launcher = self._prepared.launcher
+        if launcher is not None:
+            return {Isolation.CONTAINER: ContainerDriver(launcher)}
+        return {
+            Isolation.PROCESS: ProcessDriver(
+                code_root=self._prepared.data.code,
+                runtimes=self._prepared.runtimes.installed(),
+                guest_root=self._prepared.guest_root,
+                instance=self._prepared.data.instance,
+            )
+        }
+
+    def _interpreter_of(self, runtime: RuntimeName) -> Path | None:
+        known = self._prepared.runtimes.installed().get(runtime)
+        return None if known is None else known.executable
+
+    def _worker_settings(self) -> WorkerSettings:
+        settings = self._settings
+        aws = settings.aws
+        extra = {"AWS_ENDPOINT_URL": aws.endpoint_url} if aws.endpoint_url else {}
+        return WorkerSettings(
+            default_isolation=settings.isolation,
+            keep_alive_s=settings.keep_alive_s,
+            freeze_after_s=settings.freeze_after_s,
+            memory_budget_mib=memory.budget_mib(),
+            extra_environment=extra,
+        )
+
+    def _log_limits(self) -> LogStoreLimits:
+        logs = self._settings.logs
+        return LogStoreLimits(
+            retention_days=logs.retention_days,
+            max_bytes=logs.max_mib * _MIB,
+            disk_floor_bytes=self._settings.disk_floor_mib * _MIB,
+        )
+
+    def _http(self, hosts: tuple[str, ...]) -> HttpSettings:
+        return HttpSettings(allowed_hosts=hosts, drain_timeout_s=self._settings.drain_grace_s)
