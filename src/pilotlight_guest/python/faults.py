@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html and 
 
 from __future__ import annotations
 
+import os
 import tokenize  # noqa: F401  # traceback imports it late, when user code could shadow it
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ _LINE_END = "\r"
 """Keeps an error with its traceback one line of the log."""
 _INDENT = "\u00a0"
 """No-break space: log viewers eat leading plain ones."""
+
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep  # noqa: PTH120  # pathlib would be one import more
 
 ErrorPayload = dict[str, Any]
 
@@ -52,10 +55,10 @@ def error_payload(
     }
 
 
-def describe(error: BaseException, own_file: str, request_id: str = "") -> ErrorPayload:
+def describe(error: BaseException, request_id: str = "") -> ErrorPayload:
     """Payload for whatever was raised while user code ran.
 
-    Frames of ``own_file`` at the start are left out, unless there is nothing else: then they
+    The runtime's own frames at the start are left out, unless there is nothing else: then they
     show which call failed (a handler that takes no arguments, for example).
 
     Raises:
@@ -63,14 +66,14 @@ def describe(error: BaseException, own_file: str, request_id: str = "") -> Error
     """
     if isinstance(error, Fault):
         return error_payload(error.message, error.kind, error.trace, request_id)
-    trace = _stack_trace(error.__traceback__, own_file)
+    trace = _stack_trace(error.__traceback__)
     return error_payload(str(error), type(error).__name__, trace, request_id)
 
 
-def _stack_trace(tb: TracebackType | None, own_file: str) -> list[str]:
+def _stack_trace(tb: TracebackType | None) -> list[str]:
     frames = [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(tb)]
     for index, frame in enumerate(frames):
-        if frame[0] != own_file:
+        if not frame[0].startswith(_OWN_FOLDER):
             frames = frames[index:]
             break
     return traceback.format_list(frames)  # type: ignore[arg-type]  # a line number may be None

@@ -88,7 +88,7 @@ def _initialize(channel: Channel, sequence: int, init: dict[str, Any]) -> Invoke
         process.enter(init["environment"], init["task_root"])
         handler = handlers.resolve(init["handler"])
     except Exception as exc:
-        payload = faults.describe(exc, __file__)
+        payload = faults.describe(exc)
         logging.warning(_UNHANDLED)  # noqa: LOG015  # the user's log, as on Lambda
         logs.write_error(payload, log_format, encoder)
         _flush()
@@ -148,7 +148,7 @@ class Invoke:
             os.environ.pop(_TRACE_ID, None)
 
     def _failed(self, error: Exception, request_id: str) -> bytes:
-        payload = faults.describe(error, __file__, request_id)
+        payload = faults.describe(error, request_id)
         logs.write_error(payload, self._log_format, self._encoder)
         return self._encoder.text(payload).encode()
 

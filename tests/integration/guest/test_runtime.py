@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.guest.runtime_process import VERSIONS, Runtime, interpreter
+from tests.integration.guest.runtime_process import GUEST_ROOT, VERSIONS, Runtime, interpreter
 
 from pilotlight_guest.frames import ERROR, INIT_ERROR, RESULT
 
@@ -394,3 +395,29 @@ def test_a_worker_that_speaks_nonsense_is_left(runtime: Runtime, start: bytes) -
     with pytest.raises(EOFError):
         runtime.receive()
     assert runtime.ended()[0] == 1
+
+
+FORKS = """
+import gc, random, signal, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+from pilotlight_guest.python import process
+random.seed(1)
+first = random.random()
+random.seed(1)
+tempfile._get_candidate_names()
+gc.disable()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+process.start_afresh()
+assert random.random() != first
+assert tempfile._name_sequence is None
+assert gc.isenabled()
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+"""
+
+
+def test_a_fork_of_a_zygote_starts_afresh(executable: str) -> None:
+    command = [executable, "-I", "-S", "-B", "-c", FORKS, str(GUEST_ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")

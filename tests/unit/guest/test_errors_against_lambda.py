@@ -21,7 +21,7 @@ from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 from pilotlight_guest.frames import ERROR, INVOKE, RESULT, frame, invoke_body
 from pilotlight_guest.python import handlers, logs
 from pilotlight_guest.python.context import Facts, LambdaContext
-from pilotlight_guest.python.faults import Fault
+from pilotlight_guest.python.faults import Fault, describe
 from pilotlight_guest.python.jsontext import Encoder
 from pilotlight_guest.python.runtime import Invoke
 
@@ -145,6 +145,22 @@ def test_handler_errors_are_alike(case: str, module: WriteModule) -> None:
     for imported in set(sys.modules) - before:
         del sys.modules[imported]
     assert outcome(handlers.resolve, name) == lambdas
+
+
+def test_errors_of_the_modules_own_code_are_alike(module: WriteModule) -> None:
+    module("breaks.py", "def inner():\n    raise ValueError('at import')\n\ninner()\n")
+    ours = below_this_test(handlers.resolve)
+    lambdas = below_this_test(bootstrap._get_handler)
+    lambdas_info = (type(lambdas), lambdas, lambdas.__traceback__)
+    assert describe(ours) == bootstrap.build_fault_result(lambdas_info, None)
+
+
+def below_this_test(resolve: Callable[[str], object]) -> BaseException:
+    """What importing ``breaks`` raises, with a traceback that begins in the runtime."""
+    with pytest.raises(ValueError, match="at import") as caught:
+        resolve("breaks.handler")
+    assert caught.tb.tb_next is not None
+    return caught.value.with_traceback(caught.tb.tb_next)
 
 
 @pytest.mark.parametrize("name", ["deep/er/mod.handler", "deep.er.mod.handler"])
