@@ -442,3 +442,12 @@ def test_regions_name_the_arns_of_their_calls(plane: ControlPlane, function: str
         other.get_function,
         FunctionName=ARN + function,
     )
+
+
+def test_lists_show_the_shorter_form(client: Any, function: str) -> None:
+    listed = client.list_functions()["Functions"]
+    shown = next(known for known in listed if known["FunctionName"] == function)
+    assert not {"State", "LastUpdateStatus", "RuntimeVersionConfig"} & shown.keys()
+    qualified = client.list_functions(FunctionVersion="ALL")["Functions"]
+    arns = {known["FunctionArn"] for known in qualified}
+    assert f"{ARN}{function}:$LATEST" in arns

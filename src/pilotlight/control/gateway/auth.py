@@ -99,7 +99,7 @@ class StaticAuthenticator:
 
     def authenticate(self, request: SignedRequest) -> Caller:
         """See the port; for requests whose body is empty or whose hash was declared."""
-        pending = sigv4_hash(request)
+        pending = hash_unless_declared(request)
         return self.begin(request).finish(pending)
 
     def _secret_of(self, access_key: str) -> str | None:
@@ -111,7 +111,7 @@ class StaticAuthenticator:
         return found
 
 
-def sigv4_hash(request: SignedRequest) -> str | None:
+def hash_unless_declared(request: SignedRequest) -> str | None:
     """What the body must hash to when it is not read here: None where the client declared it."""
     declared = any(name == b"x-amz-content-sha256" for name, _ in request.headers)
     return None if declared else sigv4.EMPTY_SHA256

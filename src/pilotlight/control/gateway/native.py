@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from pilotlight.control.gateway.auth import StaticAuthenticator, sigv4_hash
+from pilotlight.control.gateway.auth import StaticAuthenticator, hash_unless_declared
 from pilotlight.control.gateway.exchange import Exchange, json_answer
 from pilotlight.control.gateway.links import package_of
 from pilotlight.control.gateway.openapi import DOCUMENT
@@ -72,7 +72,7 @@ class NativeCalls:
     def _caller(self, exchange: Exchange) -> Caller:
         """Who signed; these requests have no body that anybody reads."""
         pending = self.authenticator.begin(exchange.signed)
-        return pending.finish(sigv4_hash(exchange.signed))
+        return pending.finish(hash_unless_declared(exchange.signed))
 
     async def _download(self, exchange: Exchange, package: Digest) -> HttpAnswer:
         try:
