@@ -496,3 +496,43 @@ def test_a_retired_epoch_is_fenced_and_its_credits_return_when_its_runs_ended() 
         assert stack.placement.held(function.account) < 1000
 
     run(test)
+
+
+@pytest.mark.parametrize("moment", [0.005, 0.03, 0.1])
+def test_a_fence_at_any_moment_of_a_start_leaves_nothing_and_fails_nothing(moment: float) -> None:
+    async def test(stack: OneWorker) -> None:
+        function = stack.view.put(a_function())
+        answers = [stack.submit(function, {"sleep": 0.2}) for _ in range(3)]
+        await asyncio.sleep(moment)
+        await stack.host.fence("local", 2)
+        await asyncio.sleep(1)
+        assert not stack.driver.live
+        for (answer,) in answers:  # begun ones end well, others are told that they did not begin
+            assert isinstance(answer, InvocationResult | PlatformError)
+        assert stack.invoker.running == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.05, 0.07, 0.2])
+def test_stopping_at_any_moment_leaves_no_sandbox(moment: float) -> None:
+    async def test(stack: OneWorker) -> None:
+        function = stack.view.put(a_function())
+        for _ in range(3):
+            stack.submit(function, {"sleep": 5})
+        await asyncio.sleep(moment)
+
+    run(test)  # `running` checks what is left
+
+
+def test_a_lost_epoch_is_noticed_and_the_frontend_joins_again() -> None:
+    async def test(stack: OneWorker) -> None:
+        function = stack.view.put(a_function())
+        await stack.invoke(function)
+        await stack.placement.leave("local")
+        with pytest.raises(PlatformError):
+            await stack.invoke(stack.view.put(a_function("other")))
+        await asyncio.sleep(1)
+        assert (await stack.invoke(function, 3)).payload == b"3"
+
+    run(test)

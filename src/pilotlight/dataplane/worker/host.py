@@ -10,25 +10,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol, runtime_checkable
 
-from pilotlight.dataplane.worker.channel import Channel
-from pilotlight.dataplane.worker.hosted import HostedEnvironment, Surroundings, missing_runtime
-from pilotlight.dataplane.worker.logpipe import LineCutter, LogPipe
+from pilotlight.dataplane.worker.hosted import HostedEnvironment, Surroundings
 from pilotlight.dataplane.worker.settings import WorkerSettings
+from pilotlight.dataplane.worker.start import NotStarted, Starter
 from pilotlight.dataplane.worker.timers import Timers
 from pilotlight.kernel.service import every
 from pilotlight.model.environment import EnvironmentState as S
-from pilotlight.model.errors import ApiError, IsolationMissing, PlatformError, SandboxError
+from pilotlight.model.errors import IsolationMissing, PlatformError, SandboxError
 from pilotlight.model.function import FunctionVersion, Isolation
 from pilotlight.model.ids import Digest, EnvironmentId
-from pilotlight.model.limits import MIB_PER_VCPU
-from pilotlight.model.loglines import init_start_line
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeCache
 from pilotlight.ports.placement import NoCapacity
-from pilotlight.ports.runtimes import RuntimeChoice, Runtimes
-from pilotlight.ports.sandbox import BlankClass, Sandbox, SandboxDriver, SandboxSpec
+from pilotlight.ports.runtimes import Runtimes
+from pilotlight.ports.sandbox import BlankClass, Sandbox, SandboxDriver
 from pilotlight.ports.telemetry import LogSink, Telemetry
 from pilotlight.ports.worker import (
     EnvironmentOrder,
@@ -44,27 +40,6 @@ log = logging.getLogger(__name__)
 _LAST_WORDS_S = 0.25
 """How long what a dead sandbox sent before may still be read: a surviving child of an unconfined
 runtime can keep the channel open for ever."""
-
-
-@runtime_checkable
-class _PinsCode(Protocol):
-    """A code cache that keeps what is in use."""
-
-    def pin(self, code: Digest) -> None:
-        """Keep a package that `CodeCache.ensure` just returned."""
-        ...
-
-    def unpin(self, code: Digest) -> None:
-        """Give up one pin."""
-        ...
-
-
-class _NotStarted(Exception):
-    """Carries the failure out of the steps of a start."""
-
-    def __init__(self, failure: StartFailure) -> None:
-        super().__init__(str(failure.error))
-        self.failure = failure
 
 
 class WorkerHost:
@@ -93,16 +68,14 @@ class WorkerHost:
         self.name = "worker"
         self._drivers = dict(drivers)
         self._cache = cache
-        self._runtimes = runtimes
+        self._starter = Starter(cache, runtimes, telemetry, clock, settings, sandbox_wanted)
         self._logs = logs
         self._telemetry = telemetry
         self._clock = clock
         self._settings = settings
         self._available_mib = available_mib
-        self._sandbox_wanted = sandbox_wanted
         self._environments: dict[EnvironmentId, HostedEnvironment] = {}
         self._charged_mib = 0
-        self._pinned: set[EnvironmentId] = set()
         self._fences: dict[str, int] = {}
         self._group: asyncio.TaskGroup | None = None
         self._around: Surroundings | None = None
@@ -256,106 +229,11 @@ class WorkerHost:
             if driver is None:
                 hosted.failed(self._no_isolation(hosted.order.function))
                 return
-            sandbox = await self._bring_up(hosted, driver)
-            if sandbox is not None:
-                await self._watch(hosted, sandbox)
+            await self._watch(hosted, await self._starter.bring_up(hosted, driver))
+        except NotStarted as stopped:
+            hosted.failed(stopped.failure)
         finally:
             await self._bury(hosted, driver)
-
-    async def _bring_up(self, hosted: HostedEnvironment, driver: SandboxDriver) -> Sandbox | None:
-        """Make sandbox and channel; None when that failed and the owner has been told."""
-        try:
-            async with asyncio.timeout(self._settings.create_limit_s):
-                spec = await self._prepare(hosted)
-                sandbox = await self._create(hosted, driver, spec)
-                await self._connect(hosted, sandbox)
-        except _NotStarted as stopped:
-            hosted.failed(stopped.failure)
-            return None
-        except TimeoutError:
-            error = SandboxError(
-                f"the sandbox was not ready after {self._settings.create_limit_s:.0f} s"
-            )
-            hosted.failed(StartFailure(StartFault.SANDBOX, error, is_retryable=True))
-            return None
-        task_root = getattr(driver, "task_root", None)
-        hosted.send_init_frame(task_root(spec) if callable(task_root) else "/var/task")
-        return sandbox
-
-    async def _prepare(self, hosted: HostedEnvironment) -> SandboxSpec:
-        function = hosted.order.function
-        choice = self._runtimes.choose(function.runtime) if function.runtime else None
-        if choice is None:
-            error = missing_runtime(function.runtime)
-            raise _NotStarted(StartFailure(StartFault.RUNTIME, error))
-        hosted.write_line(_init_start(choice, function))
-        spec = _spec(hosted.order.id, function, choice)
-        if self._sandbox_wanted is not None:
-            self._sandbox_wanted(BlankClass(spec.tenant, spec.runtime, spec.network))
-        began_s = self._clock.monotonic()
-        try:
-            await self._cache.ensure(spec.code, spec.runtime)
-            self._pin(hosted)
-        except KeyError:
-            error = ApiError(
-                "CodeArtifactUserFailedException",
-                f"The code package of {function.name} ({function.code.sha256}) is missing from "
-                "storage. Upload it again with UpdateFunctionCode.",
-            )
-            raise _NotStarted(StartFailure(StartFault.CODE, error)) from None
-        except PlatformError as error:
-            raise _NotStarted(StartFailure(StartFault.CODE, error)) from error
-        except (OSError, RuntimeError) as error:
-            self._telemetry.platform_failure("codecache", type(error).__name__)
-            told = SandboxError(f"the code of {function.name} could not be unpacked: {error}")
-            raise _NotStarted(StartFailure(StartFault.CODE, told, is_retryable=True)) from error
-        hosted.phases_us["fetch"] = int((self._clock.monotonic() - began_s) * 1e6)
-        return spec
-
-    async def _create(
-        self, hosted: HostedEnvironment, driver: SandboxDriver, spec: SandboxSpec
-    ) -> Sandbox:
-        began_s = self._clock.monotonic()
-        try:
-            sandbox = await driver.create(spec)
-        except IsolationMissing as error:
-            raise _NotStarted(StartFailure(StartFault.ISOLATION, error)) from error
-        except (PlatformError, OSError) as error:
-            self._telemetry.platform_failure("sandbox", type(error).__name__)
-            told = (
-                error
-                if isinstance(error, PlatformError)
-                else SandboxError(f"the sandbox could not be made: {error}")
-            )
-            failure = StartFailure(StartFault.SANDBOX, told, is_retryable=told.retryable)
-            raise _NotStarted(failure) from error
-        took_us = int((self._clock.monotonic() - began_s) * 1e6)
-        runtime_us = sandbox.start.phases_us.get("runtime", 0)
-        if runtime_us:
-            hosted.phases_us["runtime"] = runtime_us
-        hosted.phases_us["sandbox"] = max(0, took_us - runtime_us)
-        return sandbox
-
-    async def _connect(self, hosted: HostedEnvironment, sandbox: Sandbox) -> None:
-        if hosted.life.phase is not S.CREATING:  # retired while it was made
-            raise _NotStarted(
-                StartFailure(StartFault.STALE, SandboxError("retired"), is_retryable=True)
-            )
-        loop = asyncio.get_running_loop()
-        try:
-            _, channel = await loop.create_connection(lambda: Channel(hosted), sock=sandbox.channel)
-        except OSError as error:
-            failure = SandboxError(f"the sandbox's channel can't be used: {error}")
-            raise _NotStarted(
-                StartFailure(StartFault.SANDBOX, failure, is_retryable=True)
-            ) from error
-        cutter = LineCutter(
-            hosted.write_line,
-            rate=self._settings.log_bytes_per_s,
-            burst=self._settings.log_burst_bytes,
-        )
-        pipe = LogPipe(sandbox.log_fd, cutter, self._clock.monotonic, loop)
-        hosted.sandbox_ready(sandbox, channel, pipe)
 
     async def _watch(self, hosted: HostedEnvironment, sandbox: Sandbox) -> None:
         """Wait for the end of init, then for the end of the environment."""
@@ -396,18 +274,8 @@ class WorkerHost:
             self._telemetry.platform_failure("sandbox", "destroy")
             log.exception("sandbox_not_removed", extra={"environment": hosted.id})
         finally:
-            self._unpin(hosted)
+            self._starter.gone(hosted)
             self._discharge(hosted)
-
-    def _pin(self, hosted: HostedEnvironment) -> None:
-        if isinstance(self._cache, _PinsCode):
-            self._cache.pin(hosted.order.function.code.package)
-            self._pinned.add(hosted.id)
-
-    def _unpin(self, hosted: HostedEnvironment) -> None:
-        if hosted.id in self._pinned and isinstance(self._cache, _PinsCode):
-            self._pinned.discard(hosted.id)
-            self._cache.unpin(hosted.order.function.code.package)
 
     def _no_isolation(self, function: FunctionVersion) -> StartFailure:
         wanted = self._isolation(function)
@@ -418,23 +286,6 @@ class WorkerHost:
             "isolation is never downgraded."
         )
         return StartFailure(StartFault.ISOLATION, error)
-
-
-def _spec(identity: EnvironmentId, function: FunctionVersion, choice: RuntimeChoice) -> SandboxSpec:
-    return SandboxSpec(
-        id=identity,
-        tenant=function.account,
-        runtime=choice.runtime.name,
-        memory_mib=function.memory_mib,
-        cpu_millis=max(1, function.memory_mib * 1000 // MIB_PER_VCPU),
-        ephemeral_mib=function.ephemeral_mib,
-        code=function.code.package,
-    )
-
-
-def _init_start(choice: RuntimeChoice, function: FunctionVersion) -> str:
-    text = f"{choice.runtime.name} ({choice.runtime.version})"
-    return init_start_line(text, wanted=function.runtime if choice.substituted else None)
 
 
 async def _note_exit(hosted: HostedEnvironment, sandbox: Sandbox) -> None:

@@ -7,7 +7,6 @@ synchronous and runs on the loop; what must wait (making and removing the sandbo
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -15,24 +14,23 @@ from pilotlight.dataplane.worker import answers, environment, variables
 from pilotlight.dataplane.worker.answers import Failure
 from pilotlight.dataplane.worker.channel import Channel
 from pilotlight.dataplane.worker.environment import Life, can_assign, step
+from pilotlight.dataplane.worker.journal import Journal
 from pilotlight.dataplane.worker.logpipe import LogPipe
+from pilotlight.dataplane.worker.meter import Meter
 from pilotlight.dataplane.worker.settings import WorkerSettings
 from pilotlight.dataplane.worker.timers import Timers
 from pilotlight.model.environment import EnvironmentState as S
-from pilotlight.model.errors import ApiError, PlatformError
+from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import Isolation
 from pilotlight.model.ids import EnvironmentId
 from pilotlight.model.invocation import (
-    ColdStart,
     Invocation,
-    InvocationReport,
     InvocationResult,
 )
-from pilotlight.model.limits import LOG_TAIL_BYTES, SYNC_RESPONSE_BYTES
-from pilotlight.model.loglines import end_line, report_line, start_line
+from pilotlight.model.limits import SYNC_RESPONSE_BYTES
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.sandbox import Sandbox, SandboxExit
-from pilotlight.ports.telemetry import LogLine, LogSink, Telemetry
+from pilotlight.ports.telemetry import LogSink, Telemetry
 from pilotlight.ports.worker import (
     EnvironmentOrder,
     EnvironmentOwner,
@@ -42,13 +40,9 @@ from pilotlight.ports.worker import (
 )
 from pilotlight_guest import frames
 
-_MIB = 1024 * 1024
 _ASSIGNED = environment.Assigned()
 _ANSWERED = environment.Answered()
 _INIT_SEQUENCE = 0
-_HEAD_BYTES_MAX = 65_535
-_LONG_MS = 5.0
-"""After a run this long the memory counters are always read: it does not feel it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +82,9 @@ class HostedEnvironment:
         self.life = Life()
         self.ended = asyncio.Event()
         self.started = asyncio.Event()
-        self.start = "-"
         self.exit: SandboxExit | None = None
-        self.phases_us: dict[str, int] = {}
-        self.log_stream = variables.log_stream_name(
-            order.function.version, order.id, around.clock.wall()
-        )
+        self.meter = Meter(order, around.settings, around.clock)
+        self.journal = Journal(order.function, order.id, around.logs, around.clock)
         self._owner = owner
         self._around = around
         self.channel: Channel | None = None
@@ -105,15 +96,9 @@ class HostedEnvironment:
         self._failure: Failure | None = None
         self._start_failure: StartFailure | None = None
         self._has_greeted = False
-        self._has_logged = False
         self._is_settled = False
-        self._tail: bytearray | None = None
         self._asked_s = around.clock.monotonic()
         self._init_began_s = 0.0
-        self._init_ms = 0.0
-        self._invocations = 0
-        self._peak_mib = 0
-        self._usage_read_s = -math.inf
         self._do = {
             environment.SendInit: self._send_init,
             environment.Offer: self._offer,
@@ -160,14 +145,15 @@ class HostedEnvironment:
         self._apply(environment.Retired())
 
     def failed(self, failure: StartFailure) -> None:
-        """There will be no sandbox."""
-        self._start_failure = failure
-        self._apply(environment.CreateFailed())
+        """There will be no sandbox; nothing happens when it was retired while it was made."""
+        if self.life.phase is S.CREATING:
+            self._start_failure = failure
+            self._apply(environment.CreateFailed())
 
     def sandbox_ready(self, sandbox: Sandbox, channel: Channel, pipe: LogPipe) -> None:
         """The sandbox is made and its channel open: begin the init phase."""
         self._sandbox, self.channel, self._pipe = sandbox, channel, pipe
-        self.start = sandbox.start.how
+        self.meter.made(sandbox)
         self._apply(environment.SandboxReady())
 
     def init_took_too_long(self) -> None:
@@ -209,25 +195,6 @@ class HostedEnvironment:
         if self.life.phase is S.IDLE:
             self._apply(environment.IdleLong())
 
-    def write_line(self, text: str) -> None:
-        """Put one line into the function's log, for the running invocation if there is one."""
-        if self._tail is not None:
-            self._extend_tail(text)
-        self._has_logged = True
-        function = self.order.function
-        self._around.logs.line(
-            LogLine(
-                self._around.clock.wall(),
-                function.account,
-                function.name,
-                function.version,
-                function.logging.log_group,
-                self.log_stream,
-                self._request_id(),
-                text,
-            )
-        )
-
     def status(self, *, isolation: Isolation) -> EnvironmentStatus:
         """The environment, for people."""
         now_s = self._around.clock.monotonic()
@@ -246,13 +213,13 @@ class HostedEnvironment:
             frontend=self.order.frontend,
             epoch=self.order.epoch,
             memory_mib=function.memory_mib,
-            peak_memory_mib=self._peak_mib,
-            invocations=self._invocations,
+            peak_memory_mib=self.meter.peak_mib,
+            invocations=self.meter.invocations,
             in_flight=self.life.in_flight,
             age_s=now_s - self._asked_s,
             idle_s=None if idle_s is None else now_s - idle_s,
-            start=self.start,
-            log_stream=self.log_stream,
+            start=self.meter.start,
+            log_stream=self.journal.stream,
         )
 
     # What the runtime says.
@@ -286,7 +253,7 @@ class HostedEnvironment:
             return
         if self._sent:
             self._failure = answers.lied(self._sent[0].invocation.request_id, lie)
-        self.write_line(f"[pilotlight] the runtime was stopped: {lie}")
+        self.journal.line(f"[pilotlight] the runtime was stopped: {lie}")
         self._apply(environment.Lied())
 
     def channel_closed(self) -> None:
@@ -310,23 +277,21 @@ class HostedEnvironment:
     def _send_init(self) -> None:
         self._init_began_s = self._around.clock.monotonic()
         if self.order.invocation is not None:
-            self._log_start(self.order.invocation)
+            self.journal.begin(self.order.invocation)
 
     def send_init_frame(self, task_root: str) -> None:
         """Write the INIT frame; separate from the event because only the host knows the root."""
         body = variables.init_document(
             self.order.function,
             task_root=task_root,
-            log_stream=self.log_stream,
+            log_stream=self.journal.stream,
             extra=self._around.settings.extra_environment,
         )
         if self.channel is not None:
             self.channel.send(frames.frame(_INIT_SEQUENCE, frames.INIT, body))
 
     def _init_done(self) -> None:
-        took_s = self._around.clock.monotonic() - self._init_began_s
-        self._init_ms = took_s * 1000
-        self.phases_us["init"] = int(took_s * 1e6)
+        self.meter.init_took(self._around.clock.monotonic() - self._init_began_s)
         self._drain_logs()
         self._apply(environment.InitDone())
 
@@ -349,18 +314,7 @@ class HostedEnvironment:
     def _send_invoke(self) -> None:
         sent = self._sent[-1]
         invocation = sent.invocation
-        fields = (
-            invocation.request_id,
-            invocation.invoked_arn,
-            invocation.trace_id,
-            invocation.client_context,
-            "",
-            "",
-        )
-        head = "\0".join(fields).encode()
-        if head.count(b"\0") != len(fields) - 1 or len(head) > _HEAD_BYTES_MAX:
-            safe = (field.replace("\0", "")[:8192] for field in fields)
-            head = "\0".join(safe).encode("utf-8", "replace")[:_HEAD_BYTES_MAX]
+        head = variables.invoke_head(invocation)
         if len(self._sent) == 1:
             self._begin(sent)
         deadline_s = self._around.clock.wall() + self._timeout_left_s(sent)
@@ -376,25 +330,12 @@ class HostedEnvironment:
 
     def _begin(self, sent: _Sent) -> None:
         invocation = sent.invocation
-        self._has_logged = False
         sent.started_s = now_s = self._around.clock.monotonic()
         if invocation is self.order.invocation:
             sent.started_s = self._init_began_s
         else:
-            self._log_start(invocation)
+            self.journal.begin(invocation)
         self._around.timers.runs(self, now_s + self._timeout_left_s(sent))
-
-    def _log_start(self, invocation: Invocation) -> None:
-        self._tail = bytearray() if invocation.wants_log else None
-        version = invocation.function.version
-        if self._tail is not None:
-            self._extend_tail(start_line(invocation.request_id, version))
-        self._around.logs.start(
-            invocation.function,
-            self.log_stream,
-            invocation.request_id,
-            self._around.clock.wall(),
-        )
 
     def _answered(self, kind: int, body: bytes) -> None:
         self._drain_logs()
@@ -411,7 +352,7 @@ class HostedEnvironment:
         outcome, function_error, payload = self._answer
         self._answer = ("", None, b"")
         result = self._settle(sent, outcome, function_error, payload)
-        has_logged = self._has_logged
+        has_logged = self.journal.has_logged
         if self._sent:
             self._begin(self._sent[0])
         self._owner.answered(result, has_logged=has_logged)
@@ -426,7 +367,7 @@ class HostedEnvironment:
         sent = self._sent[0]
         failure = self._failure or answers.exited(sent.invocation.request_id, self.exit)
         for line in failure.lines:
-            self.write_line(line)
+            self.journal.line(line)
         self._sent.popleft()
         result = self._settle(sent, failure.outcome, "Unhandled", failure.payload)
         self._owner.answered(result, has_logged=True)
@@ -454,12 +395,12 @@ class HostedEnvironment:
     ) -> None:
         init_ms = (self._around.clock.monotonic() - self._init_began_s) * 1000
         invocation = self.order.invocation
-        failure = self._init_failure(invocation, status, payload, lie)
+        failure = self._why_init_failed(status, payload, lie)
         for line in failure.lines if invocation is not None or status != "timeout" else ():
-            self.write_line(line)
+            self.journal.line(line)
         if invocation is None:
             kind = error_type or (None if status == "timeout" else "Runtime.ExitError")
-            self.write_line(answers.init_report(init_ms, status, kind))
+            self.journal.line(answers.init_report(init_ms, status, kind))
             error = PlatformError(f"init failed: {status}")
             self._start_failure = StartFailure(StartFault.INIT, error, is_retryable=True)
         else:
@@ -472,13 +413,11 @@ class HostedEnvironment:
             )
         self._apply(environment.InitFailed())
 
-    def _init_failure(
-        self, invocation: Invocation | None, status: str, payload: bytes, lie: str
-    ) -> Failure:
-        request_id = invocation.request_id if invocation is not None else ""
+    def _why_init_failed(self, status: str, payload: bytes, lie: str) -> Failure:
+        request_id = self.journal.request_id
         if status == "timeout":
-            timeout_s = self.order.function.timeout_s
-            return answers.timed_out(request_id, timeout_s, self._around.clock.wall())
+            wall_s = self._around.clock.wall()
+            return answers.timed_out(request_id, self.order.function.timeout_s, wall_s)
         if lie:
             return answers.lied(request_id, lie)
         if payload:
@@ -486,84 +425,18 @@ class HostedEnvironment:
             return Failure("error", body, ())
         return answers.exited(request_id, self.exit)
 
-    # The facts of an invocation.
-
     def _settle(
         self, sent: _Sent, outcome: str, function_error: str | None, payload: bytes
     ) -> InvocationResult:
-        invocation, function = sent.invocation, sent.invocation.function
-        now_s = self._around.clock.monotonic()
-        duration_ms = (now_s - sent.started_s) * 1000
-        if outcome == "timeout":
-            duration_ms = function.timeout_s * 1000.0
-        is_first = self._invocations == 0 and self.order.invocation is None
-        self._invocations += 1
-        self._read_usage(now_s, duration_ms, is_first=is_first)
-        init_ms = self._init_ms if is_first else None
-        report = InvocationReport(
-            invocation.request_id,
-            self.order.id,
-            function,
-            self._around.clock.wall(),
-            outcome,
-            duration_ms,
-            math.ceil(duration_ms + (init_ms or 0.0)) or 1,
-            init_ms,
-            self._peak_mib,
-            self._cold_start(sent) if sent.waited_us and self._invocations == 1 else None,
+        invocation = sent.invocation
+        report = self.meter.report(
+            invocation, outcome=outcome, began_s=sent.started_s, waited_us=sent.waited_us
         )
-        self._around.logs.report(report, self.log_stream)
+        tail = self.journal.end(report)
         self._around.telemetry.finished(report)
-        tail = None
-        if self._tail is not None:
-            tail = self._take_tail(report)
-        return InvocationResult(payload, function_error, function.version, report, tail)
-
-    def _cold_start(self, sent: _Sent) -> ColdStart:
-        phases = dict(self.phases_us)
-        phases["placement"] = self.order.placement_us
-        phases["queue"] = max(0, sent.waited_us - sum(phases.values()))
-        return ColdStart(self.start, phases)
-
-    def _read_usage(self, now_s: float, duration_ms: float, *, is_first: bool) -> None:
-        period_s = self._around.settings.usage_period_s
-        is_due = is_first or duration_ms > _LONG_MS or now_s - self._usage_read_s > period_s
-        if is_due and self._sandbox is not None:
-            self._usage_read_s = now_s
-            peak = math.ceil(self._sandbox.usage().peak_memory_bytes / _MIB)
-            limit = self.order.function.memory_mib
-            self._peak_mib = max(self._peak_mib, min(peak, limit))
+        version = invocation.function.version
+        return InvocationResult(payload, function_error, version, report, tail)
 
     def _drain_logs(self) -> None:
         if self._pipe is not None:
             self._pipe.drain()
-
-    def _request_id(self) -> str:
-        if self._sent:
-            return self._sent[0].invocation.request_id
-        bound = self.order.invocation
-        return bound.request_id if bound is not None and self.life.phase is S.INITIALIZING else ""
-
-    def _extend_tail(self, text: str) -> None:
-        if self._tail is None:
-            return
-        self._tail += text.encode("utf-8", "replace") + b"\n"
-        if len(self._tail) > 2 * LOG_TAIL_BYTES:
-            del self._tail[:-LOG_TAIL_BYTES]
-
-    def _take_tail(self, report: InvocationReport) -> bytes:
-        self._extend_tail(end_line(report.request_id))
-        self._extend_tail(report_line(report))
-        tail = bytes(self._tail or b"")[-LOG_TAIL_BYTES:]
-        self._tail = None
-        return tail
-
-
-def missing_runtime(runtime: str | None) -> ApiError:
-    """What a caller is told when this host can't run the function's runtime."""
-    return ApiError(
-        "InvalidRuntimeException",
-        f"This host has no runtime {runtime!r} and no substitute is allowed. Run "
-        f"`pilotlight runtime add {runtime} PATH`, or choose a runtime that "
-        "`pilotlight runtime ls` shows.",
-    )

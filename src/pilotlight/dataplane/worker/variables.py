@@ -1,4 +1,4 @@
-"""What a runtime is told before it loads the function: the INIT document.
+"""What a runtime is told: the INIT document, and the head of each invocation.
 
 Pure. Variables and who may set them:
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html.
@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pilotlight.model.function import FunctionVersion, LogFormat
+from pilotlight.model.invocation import Invocation
+
+_HEAD_FIELDS = 6
+_HEAD_BYTES_MAX = 65_535
+_LONGEST_FIELD = _HEAD_BYTES_MAX // _HEAD_FIELDS // 4
+"""Characters a field may keep when a head is too long: four bytes each at most."""
 
 _PLACEHOLDER_KEY = "AKIAPILOTLIGHTNOROLE"
 """Stands where the credentials of the function's role will: SDK clients can be made at import, and
@@ -103,3 +109,22 @@ def init_document(
         "log_level": function.logging.application_level,
     }
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def invoke_head(invocation: Invocation) -> bytes:
+    """Head of an INVOKE frame. Fields can't break out of their place, whatever a caller sent."""
+    fields = (
+        invocation.request_id,
+        invocation.invoked_arn,
+        invocation.trace_id,
+        invocation.client_context,
+        "",
+        "",
+    )
+    head = "\0".join(fields).encode("utf-8", "replace")
+    if head.count(b"\0") == _HEAD_FIELDS - 1 and len(head) <= _HEAD_BYTES_MAX:
+        return head
+    safe = [field.replace("\0", "") for field in fields]
+    if len(head) > _HEAD_BYTES_MAX:
+        safe = [field[:_LONGEST_FIELD] for field in safe]
+    return "\0".join(safe).encode("utf-8", "replace")
