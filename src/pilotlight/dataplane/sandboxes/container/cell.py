@@ -52,6 +52,8 @@ class Cell:
         self.dead = asyncio.Event()
         self.exit: SandboxExit | None = None
         self.failure: str | None = None
+        self._pidfd_poll = select.poll()
+        self._pidfd_poll.register(self._pidfd, select.POLLIN)
         self._loop = asyncio.get_running_loop()
         self.channel.settimeout(0)
         for fd in (self.log_fd, self._status_fd):
@@ -114,7 +116,7 @@ class Cell:
 
     def is_dying(self) -> bool:
         """Whether process 1 has ended, though its event may not have been handled yet."""
-        return self.exit is not None or bool(select.select([self._pidfd], [], [], 0)[0])
+        return self.exit is not None or bool(self._pidfd_poll.poll(0))
 
     # --- counters and the freezer, through descriptors ---
 

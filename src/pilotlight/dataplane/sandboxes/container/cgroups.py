@@ -292,13 +292,12 @@ class Groups:
     def leftovers(self) -> Iterator[Group]:
         """Groups of this instance that are not ours, wherever an earlier start made them."""
         is_v1 = self._hierarchies.uses_v1
-        found: dict[tuple[str, str], dict[str, Path]] = {}
+        found: dict[str, dict[str, Path]] = {}  # names are unique: each launcher has its token
         for controller, folder in self._roots().items():
             for home in _homes_named(_top(folder), self._name):
-                where = os.path.relpath(home, _top(folder))
                 for child in _folders(home):
                     if not child.name.startswith(f"{self._token}-"):
-                        found.setdefault((where, child.name), {})[controller] = child
+                        found.setdefault(child.name, {})[controller] = child
         for folders in found.values():
             yield Group(folders, is_v1=is_v1)
 

@@ -7,7 +7,8 @@ happens between calls happens in callbacks of the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 
 from pilotlight.dataplane.sandboxes.container import protocol
@@ -91,9 +92,10 @@ class ContainerDriver:
             return None
         key, began = cell.key, _now_us()
         try:
-            answer = await self._link.request(
-                lambda n: protocol.Claim(n, key, _limits(spec), spec.code)
-            )
+            async with _in_time(spec):
+                answer = await self._link.request(
+                    lambda n: protocol.Claim(n, key, _limits(spec), spec.code)
+                )
         except BaseException as error:
             was_dead = cell.is_dying()
             await self._destroy_key(key)
@@ -111,9 +113,12 @@ class ContainerDriver:
         # A callback takes the descriptors, so that a cancelled wait cannot lose them.
         request.add_done_callback(partial(self._forked, key))
         try:
-            answer = await request
-            cell, made = self._cells[key], _now_us()
-            await _until_ready(cell, spec)
+            async with _in_time(spec):
+                answer = await request
+                cell, made = self._cells[key], _now_us()
+                await cell.settled.wait()
+            if cell.exit is not None:
+                raise SandboxError(_why_dead(cell))
         except BaseException:
             await self._destroy_key(key)
             raise
@@ -264,16 +269,20 @@ class ContainerDriver:
             cell.set_frozen(frozen=False)
 
 
-async def _until_ready(cell: Cell, spec: SandboxSpec) -> None:
+@asynccontextmanager
+async def _in_time(spec: SandboxSpec) -> AsyncIterator[None]:
+    """Bound the start of a sandbox.
+
+    Raises:
+        SandboxError: it took longer.
+    """
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
-            await cell.settled.wait()
+            yield
     except TimeoutError as error:
         raise SandboxError(
             f"{spec.runtime} was not ready in its sandbox after {READY_TIMEOUT_S:g} s"
         ) from error
-    if cell.exit is not None:
-        raise SandboxError(_why_dead(cell))
 
 
 def _why_dead(cell: Cell) -> str:

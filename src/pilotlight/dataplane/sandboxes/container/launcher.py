@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -22,7 +23,9 @@ from pathlib import Path
 from pilotlight.dataplane.sandboxes.container import cgroups, protocol, rootfs
 from pilotlight.dataplane.sandboxes.container.scratch import Scratch, Scratches
 from pilotlight.dataplane.sandboxes.container.zygotes import (
+    GID,
     IDS_PER_TENANT,
+    UID,
     ForkJob,
     Seat,
     Zygote,
@@ -143,7 +146,7 @@ class Launcher:
         return -1
 
     def _epoll_is_idle(self) -> bool:
-        return not select.select([self._epoll.fileno()], [], [], 0)[0]
+        return not self._epoll.poll(0, 1)
 
     def _prepare(self) -> bool:
         try:
@@ -462,7 +465,7 @@ def _endpoints(first_uid: int | None) -> tuple[dict[str, int], list[int]]:
     log_read, log_write = os.pipe()
     status_read, status_write = os.pipe()
     if first_uid is not None:  # so that a function may open /dev/stdout
-        os.fchown(log_write, first_uid + 993, first_uid + 990)
+        os.fchown(log_write, first_uid + UID, first_uid + GID)
     mine = {"channel": ours.detach(), "log": log_read, "status": status_read}
     return mine, [theirs.detach(), log_write, status_write]
 
@@ -486,6 +489,12 @@ def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def raise_descriptor_limit() -> None:
+    """Each sandbox holds a few of ours; the usual soft limit of 1024 is for ``select``."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def log(text: str) -> None:
@@ -523,6 +532,7 @@ def main(arguments: list[str]) -> int:
     try:
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         os.chdir("/")
+        raise_descriptor_limit()
         is_privileged = become_private()
         launcher = Launcher(
             Settings(**json.loads(arguments[1])), driver, is_privileged=is_privileged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -96,6 +97,7 @@ def start_launcher(options: LauncherOptions) -> Launcher:
         IsolationMissing: the host lacks something; the message names it and the remedy.
         SandboxError: the launcher failed for another reason.
     """
+    _raise_descriptor_limit()
     findings = host.inspect_host()
     host.require(findings, options.allow_missing)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,6 +117,12 @@ def start_launcher(options: LauncherOptions) -> Launcher:
         raise IsolationMissing(host.no_memory_limit())
     launcher.warnings = tuple(f"{f.name}: {f.detail}" for f in findings if not f.ok)
     return launcher
+
+
+def _raise_descriptor_limit() -> None:
+    """A sandbox costs the driver eight descriptors; the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spawn(options: LauncherOptions, theirs: socket.socket) -> subprocess.Popen[bytes]:
