@@ -261,8 +261,9 @@ class _Assembly:
         self, gate: StaticAuthenticator, view: RegistryView, invoker: FrontendInvoker
     ) -> HttpServer:
         route = UrlRoute(gate=gate, view=view, invoker=invoker, clock=self._clock, ids=self._ids)
+        hosts = (*URL_HOSTS, *sorted(self._settings.host_names))  # by host, and by path
         listener = Listener(
-            settings=self._http(URL_HOSTS), route=route, clock=self._clock, ids=self._ids
+            settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids
         )
         where = self._settings.url_address
         server = HttpServer("urls", where.host, where.port, listener, reports.nothing_here)
