@@ -17,7 +17,6 @@ import ctypes
 import importlib.util
 import json
 import os
-import platform
 import resource
 import struct
 import sys
@@ -71,13 +70,12 @@ def _prctl(option: int, *arguments: int) -> None:
 
 
 def _drop_capabilities() -> None:
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:  # noqa: PTH123
-        last = int(file.read())
-    for capability in range(last + 1):
+    for capability in range(64):
         try:
             _prctl(_PR_CAPBSET_DROP, capability)
-        except PermissionError:
-            break  # an ordinary user: with no_new_privs the bounding set is never used
+        except OSError:
+            # Beyond the last one; or an ordinary user, who with no_new_privs gains none from it.
+            break
     header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
     nothing = ctypes.create_string_buffer(24)
     if _libc.capset(header, nothing) != 0:
@@ -155,7 +153,7 @@ def _filter_program(architecture: int, refused: tuple[int, ...]) -> bytes:
 
 
 def _filter_calls() -> None:
-    known = _REFUSED_CALLS.get(platform.machine())
+    known = _REFUSED_CALLS.get(os.uname().machine)
     if known is None:
         return
     program = ctypes.create_string_buffer(_filter_program(*known))

@@ -161,13 +161,12 @@ class Database:
 
     def _bound_log(self, connection: sa.Connection) -> None:
         """Empty the log if readers have kept the ordinary checkpoints from starting it anew."""
-        size = Path(f"{self.path}-wal").stat().st_size
-        if size <= self._settings.wal_bytes_max:
-            return
         try:
+            if Path(f"{self.path}-wal").stat().st_size <= self._settings.wal_bytes_max:
+                return
             # Waits for readers, at most the busy timeout; if they win, the next batch tries again.
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
-        except sa.exc.OperationalError as error:
+        except (OSError, sa.exc.OperationalError) as error:
             log.warning("checkpoint_failed", extra={"path": str(self.path)}, exc_info=error)
 
     def _take(self) -> list[_Write] | None:
@@ -269,8 +268,11 @@ def _engine(path: Path, settings: DatabaseSettings) -> sa.Engine:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=settings.busy_timeout_s
         )
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != ("wal",):
+            connection.close()
+            raise sqlite3.OperationalError("its file system cannot hold a write-ahead log")
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"wal_autocheckpoint={settings.wal_pages}",

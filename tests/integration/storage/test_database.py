@@ -142,7 +142,7 @@ async def test_closing_finishes_what_waits_and_refuses_the_rest(tmp_path: Path) 
     with pytest.raises(DatabaseClosed):
         await database.write(create)
     assert not [t.name for t in threading.enumerate() if t.name.endswith("x.db")]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.db"]
+    assert names_in(tmp_path) == ["x.db"]
     async with open_database(path, upgrade=create) as database:
         assert await numbers(database) == list(range(50))
 
@@ -160,6 +160,10 @@ def _pragma(connection: sa.Connection, name: str) -> object:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
 
 
 def size_of(path: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import example, given
@@ -169,9 +169,3 @@ def test_only_files_folders_and_links_are_kinds(mode: int, system: int) -> None:
         assert caught.value.reason == "device"
     else:
         assert kind_of(info, "x") in ("file", "folder", "link")
-
-
-def test_the_program_needs_nothing_but_the_standard_library() -> None:
-    import pilotlight.storage.packages.archive as program  # noqa: PLC0415
-
-    assert "pilotlight" not in Path(program.__file__).read_text().replace("pilotlight.model", "")

@@ -32,6 +32,9 @@ COMPILING = Confinement(
     writes=True,
 )
 
+COMPILERS = 2
+"""Trees compiled at the same time: each may use a whole core and `COMPILING.memory_bytes`."""
+
 Unpack = Callable[[Digest, Path], Awaitable[None]]
 InterpreterOf = Callable[[RuntimeName], Path | None]
 
@@ -71,6 +74,7 @@ class LocalCodeCache(CodeCache):
         self._pins: Counter[Digest] = Counter()
         self._used: Counter[Digest] = Counter()
         self._uses = 0
+        self._compilers = asyncio.Semaphore(COMPILERS)
         self._locks: dict[Digest, _CountedLock] = {}
 
     @property
@@ -161,14 +165,15 @@ class LocalCodeCache(CodeCache):
             return
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            await run_confined(
-                Path(__file__).with_name("compile_tree.py"),
-                MOUNTED_AT,
-                interpreter=interpreter,
-                cwd=tree,
-                stdin=nothing,
-                limits=COMPILING,
-            )
+            async with self._compilers:
+                await run_confined(
+                    Path(__file__).with_name("compile_tree.py"),
+                    MOUNTED_AT,
+                    interpreter=interpreter,
+                    cwd=tree,
+                    stdin=nothing,
+                    limits=COMPILING,
+                )
         except (ConfinedFailure, OSError) as failure:
             log.warning("bytecode_incomplete", extra={"tree": tree.name, "reason": str(failure)})
         finally:

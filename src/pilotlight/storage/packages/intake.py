@@ -25,7 +25,7 @@ from pilotlight.model.ids import Digest
 from pilotlight.model.limits import UNZIPPED_BYTES
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.code import AcceptedCode, CodeIntake
-from pilotlight.storage.disk import DiskGuard
+from pilotlight.storage.disk import DiskFloor, DiskGuard
 
 REASONS = frozenset(
     {
@@ -70,14 +70,22 @@ class PackageIntake(CodeIntake):
     Args:
         blobs: where packages are kept, as ``packages/<digest>``.
         work_dir: private folder; the checking process stands in an empty folder of it.
+        limits: what a package may be.
+        floor: free space that unpacking must leave on the disk of the target.
     """
 
     def __init__(
-        self, blobs: BlobStore, work_dir: Path, limits: PackageLimits | None = None
+        self,
+        blobs: BlobStore,
+        work_dir: Path,
+        limits: PackageLimits | None = None,
+        *,
+        floor: DiskFloor | None = None,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
         self._limits = limits or PackageLimits()
+        self._floor = floor
         self._turns = asyncio.Semaphore(self._limits.concurrent)
 
     async def accept(self, package: bytes | Path) -> AcceptedCode:
@@ -110,7 +118,7 @@ class PackageIntake(CodeIntake):
                 "corrupt", f"The stored package {code} is damaged: deploy the function again."
             )
         try:
-            await asyncio.to_thread(_make_target, target)
+            await asyncio.to_thread(_make_target, target, self._floor, len(package))
             async with self._turns, _opened(package) as stdin:
                 await self._run("unpack", stdin, target)
         except BaseException:
@@ -234,10 +242,10 @@ def _fill(descriptor: int, package: bytes) -> None:
             view = view[out.write(view) :]
 
 
-def _make_target(target: Path) -> None:
+def _make_target(target: Path, floor: DiskFloor | None, at_least: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
     target.chmod(0o755)
-    DiskGuard(target).require(0)
+    DiskGuard(target, floor).require(at_least)
 
 
 def remove_tree(target: Path) -> None:
