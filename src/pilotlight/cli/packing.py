@@ -24,12 +24,15 @@ Python makes by itself, and the project file. RECORD holds paths of the machine 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(roots: Sequence[Path], ignore: Sequence[str]) -> bytes:
+def pack(
+    roots: Sequence[Path], ignore: Sequence[str], *, max_bytes: int = limits.PACKAGE_BYTES
+) -> bytes:
     """Zip folders into one tree; the first one that has a name wins.
 
     Args:
         roots: folders whose content goes to the top of the package.
         ignore: patterns matched with the path inside the root and with each name in it.
+        max_bytes: largest package the service takes.
 
     Raises:
         CommandFailed: a file cannot be read, a link leads out, or the package is too large.
@@ -44,10 +47,10 @@ def pack(roots: Sequence[Path], ignore: Sequence[str]) -> bytes:
     with zipfile.ZipFile(out, "w") as package:
         for name, path in sorted(files.items()):
             _add(package, name, path)
-    if out.tell() > limits.PACKAGE_BYTES:
+    if out.tell() > max_bytes:
         largest = sorted(files.values(), key=lambda path: -path.stat().st_size)[:3]
         raise CommandFailed(
-            f"The package has {out.tell() >> 20} MiB; the limit is {limits.PACKAGE_BYTES >> 20} MiB.",
+            f"The package has {out.tell() >> 20} MiB; the limit is {max_bytes >> 20} MiB.",
             "Leave files out with `ignore = [...]` in function.toml. The largest: "
             + ", ".join(path.name for path in largest),
         )

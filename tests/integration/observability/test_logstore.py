@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -33,15 +35,15 @@ DAY_S = 86_400
 SMALL = LogStoreLimits(disk_floor_bytes=0, flush_s=0.01)
 
 
-def query(**conditions) -> LogQuery:
-    return LogQuery("000000000000", conditions.pop("function", "hello"), **conditions)
+def query(*, function: str = "hello", **conditions: Any) -> LogQuery:
+    return LogQuery("000000000000", function, **conditions)
 
 
-def texts(store: LogStore, **conditions) -> list[str]:
+def texts(store: LogStore, **conditions: Any) -> list[str]:
     return [stored.line.text for stored in store.read_now(query(**conditions))]
 
 
-def invoke(store: LogStore, number: int, *lines: str, at_s: float = NOON, **facts) -> None:
+def invoke(store: LogStore, number: int, *lines: str, at_s: float = NOON, **facts: Any) -> None:
     """What a worker does for one invocation."""
     made = report(number, at_s=at_s, **facts)
     store.start(made.function, STREAM, made.request_id, at_s)
@@ -51,19 +53,19 @@ def invoke(store: LogStore, number: int, *lines: str, at_s: float = NOON, **fact
 
 
 @pytest.fixture
-def clock():
+def clock() -> FakeClock:
     return FakeClock()
 
 
 @pytest.fixture
-def store(tmp_path, clock):
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[LogStore]:
     one = LogStore(tmp_path / "logs", clock, SMALL)
     one.open()
     yield one
     one.close()
 
 
-async def test_lines_stand_between_start_and_end_and_are_found_at_once(store):
+async def test_lines_stand_between_start_and_end_and_are_found_at_once(store: LogStore) -> None:
     invoke(store, 1, "first", "second")
     found = await store.read(query())
     assert [stored.line.text.split(" ")[0] for stored in found] == [
@@ -75,7 +77,7 @@ async def test_lines_stand_between_start_and_end_and_are_found_at_once(store):
     assert found[0].line.wall_s == NOON
 
 
-def test_an_invocation_that_outlives_a_batch_is_told_in_the_right_order(store):
+def test_an_invocation_that_outlives_a_batch_is_told_in_the_right_order(store: LogStore) -> None:
     made = report(1)
     store.start(made.function, STREAM, made.request_id, NOON)
     store.flush()
@@ -85,7 +87,7 @@ def test_an_invocation_that_outlives_a_batch_is_told_in_the_right_order(store):
     assert [text.split(" ")[0] for text in texts(store)] == ["START", "late", "END", "REPORT"]
 
 
-def test_following_gives_each_line_once(store):
+def test_following_gives_each_line_once(store: LogStore) -> None:
     seen: list[int] = []
     for number in range(5):
         invoke(store, number, f"line {number}")
@@ -95,7 +97,7 @@ def test_following_gives_each_line_once(store):
     assert seen == sorted(seen)
 
 
-def test_a_question_by_request_finds_only_its_lines(store):
+def test_a_question_by_request_finds_only_its_lines(store: LogStore) -> None:
     invoke(store, 1, "mine")
     invoke(store, 2, "other")
     assert "mine" in texts(store, request_id=request(1))
@@ -103,20 +105,20 @@ def test_a_question_by_request_finds_only_its_lines(store):
     assert texts(store, request_id=request(9)) == []
 
 
-def test_functions_and_accounts_do_not_see_each_other(store):
+def test_functions_and_accounts_do_not_see_each_other(store: LogStore) -> None:
     invoke(store, 1, "secret", of=function("theirs"))
     assert texts(store) == []
     assert store.read_now(LogQuery("111111111111", "theirs")) == ()
     assert "secret" in texts(store, function="theirs")
 
 
-def test_time_bounds_are_inclusive_at_the_start_and_exclusive_at_the_end(store):
+def test_time_bounds_are_inclusive_at_the_start_and_exclusive_at_the_end(store: LogStore) -> None:
     for second in range(5):
         store.line(line(f"at {second}", 1, at_s=NOON + second))
     assert texts(store, start_s=NOON + 1, end_s=NOON + 3) == ["at 1", "at 2"]
 
 
-def test_newest_first_turns_everything_round(store):
+def test_newest_first_turns_everything_round(store: LogStore) -> None:
     invoke(store, 1, "a", cold=ColdStart("fork", {"init": 1000}))
     invoke(store, 2, "b")
     forward = texts(store)
@@ -124,7 +126,7 @@ def test_newest_first_turns_everything_round(store):
     assert texts(store, newest_first=True, limit=3) == forward[::-1][:3]
 
 
-def test_all_words_must_occur_in_any_order(store):
+def test_all_words_must_occur_in_any_order(store: LogStore) -> None:
     invoke(store, 1, "user ada bought 3 apples", "user bob left")
     assert texts(store, text="ada USER") == ["user ada bought 3 apples"]
     assert texts(store, text="ada bob") == []
@@ -132,17 +134,17 @@ def test_all_words_must_occur_in_any_order(store):
 
 
 @pytest.mark.parametrize("hostile", ['"', "a OR b", "NEAR(", "*", "x:", "'; drop table line", "\0"])
-def test_words_are_never_read_as_a_query_language(store, hostile):
+def test_words_are_never_read_as_a_query_language(store: LogStore, hostile: str) -> None:
     invoke(store, 1, "a plain line")
     assert texts(store, text=hostile) == []
 
 
-def test_text_without_words_is_found_as_it_stands(store):
+def test_text_without_words_is_found_as_it_stands(store: LogStore) -> None:
     invoke(store, 1, "===>", "plain")
     assert texts(store, text="==>") == ["===>"]
 
 
-def test_platform_lines_are_searched_too(store):
+def test_platform_lines_are_searched_too(store: LogStore) -> None:
     invoke(store, 1, "x")
     invoke(store, 2, "y", outcome="timeout")
     assert [text.split("\t")[-2] for text in texts(store, text="Status: timeout")] == [
@@ -152,13 +154,13 @@ def test_platform_lines_are_searched_too(store):
     assert len(texts(store, text="REPORT")) == 2
 
 
-def test_a_cold_start_tells_its_phases_after_the_report(store):
+def test_a_cold_start_tells_its_phases_after_the_report(store: LogStore) -> None:
     invoke(store, 1, cold=ColdStart("blank", {"init": 1000}), init_ms=1.0)
     assert [text.split(" ")[0] for text in texts(store)] == ["START", "END", "REPORT", "COLD_START"]
     assert "Start: blank\tInit: 1.00 ms" in texts(store)[-1]
 
 
-def test_json_functions_get_json_platform_lines_and_none_when_quiet(store):
+def test_json_functions_get_json_platform_lines_and_none_when_quiet(store: LogStore) -> None:
     invoke(store, 1, of=json_function())
     kinds = [text.split('"type":"')[1].split('"')[0] for text in texts(store)]
     assert kinds == ["platform.start", "platform.report"]
@@ -168,7 +170,7 @@ def test_json_functions_get_json_platform_lines_and_none_when_quiet(store):
     assert len(texts(store, request_id=request(3))) == 1
 
 
-def test_hostile_text_is_stored_as_far_as_it_goes(store):
+def test_hostile_text_is_stored_as_far_as_it_goes(store: LogStore) -> None:
     invoke(store, 1, "\ud800 lone", "x" * 300_000, "nul \0 inside", "")
     _, lone, long, nul, empty, *_ = texts(store)
     assert lone == "? lone"
@@ -178,7 +180,7 @@ def test_hostile_text_is_stored_as_far_as_it_goes(store):
     assert store.counts()[1] == {"buffer": 0, "disk": 0, "store": 0}
 
 
-def test_a_request_id_that_is_no_uuid_is_found(store):
+def test_a_request_id_that_is_no_uuid_is_found(store: LogStore) -> None:
     odd = dataclasses.replace(line("odd", 1), request_id="not-a-uuid")
     upper = dataclasses.replace(line("upper", 1), request_id=request(1).replace("0", "A"))
     store.line(odd)
@@ -187,7 +189,7 @@ def test_a_request_id_that_is_no_uuid_is_found(store):
     assert texts(store, request_id=upper.request_id) == ["upper"]
 
 
-def test_a_full_buffer_drops_and_counts(tmp_path, clock):
+def test_a_full_buffer_drops_and_counts(tmp_path: Path, clock: FakeClock) -> None:
     limits = dataclasses.replace(SMALL, buffer_entries=3, buffer_bytes=100)
     store = LogStore(tmp_path / "logs", clock, limits)
     (tmp_path / "logs").mkdir()
@@ -198,7 +200,7 @@ def test_a_full_buffer_drops_and_counts(tmp_path, clock):
     store.close()
 
 
-def test_a_nearly_full_disk_drops_and_counts(tmp_path, clock):
+def test_a_nearly_full_disk_drops_and_counts(tmp_path: Path, clock: FakeClock) -> None:
     store = LogStore(tmp_path / "logs", clock, LogStoreLimits(disk_floor_bytes=1 << 60))
     store.open()
     invoke(store, 1, "a")
@@ -207,7 +209,9 @@ def test_a_nearly_full_disk_drops_and_counts(tmp_path, clock):
     store.close()
 
 
-def test_ids_go_on_after_a_restart_even_when_the_clock_went_back(tmp_path, clock):
+def test_ids_go_on_after_a_restart_even_when_the_clock_went_back(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     store = LogStore(tmp_path / "logs", clock, SMALL)
     store.open()
     invoke(store, 1, "before")
@@ -221,7 +225,9 @@ def test_ids_go_on_after_a_restart_even_when_the_clock_went_back(tmp_path, clock
     again.close()
 
 
-def test_a_new_day_and_a_full_file_begin_a_new_one_and_reading_spans_them(tmp_path, clock):
+def test_a_new_day_and_a_full_file_begin_a_new_one_and_reading_spans_them(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     store = LogStore(tmp_path / "logs", clock, dataclasses.replace(SMALL, segment_bytes=1))
     store.open()
     for day in range(3):
@@ -235,7 +241,7 @@ def test_a_new_day_and_a_full_file_begin_a_new_one_and_reading_spans_them(tmp_pa
     store.close()
 
 
-def test_retention_removes_old_files_by_age_and_by_size(tmp_path, clock):
+def test_retention_removes_old_files_by_age_and_by_size(tmp_path: Path, clock: FakeClock) -> None:
     limits = dataclasses.replace(SMALL, retention_days=2)
     store = LogStore(tmp_path / "logs", clock, limits)
     store.open()
@@ -252,7 +258,9 @@ def test_retention_removes_old_files_by_age_and_by_size(tmp_path, clock):
     assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
-def test_a_damaged_newest_file_is_set_aside_and_the_rest_is_served(tmp_path, clock):
+def test_a_damaged_newest_file_is_set_aside_and_the_rest_is_served(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     store = LogStore(tmp_path / "logs", clock, SMALL)
     store.open()
     for day in range(2):
@@ -270,7 +278,7 @@ def test_a_damaged_newest_file_is_set_aside_and_the_rest_is_served(tmp_path, clo
     again.close()
 
 
-def test_a_damaged_older_file_does_not_hide_the_others(tmp_path, clock):
+def test_a_damaged_older_file_does_not_hide_the_others(tmp_path: Path, clock: FakeClock) -> None:
     store = LogStore(tmp_path / "logs", clock, SMALL)
     store.open()
     for day in range(2):
@@ -282,7 +290,9 @@ def test_a_damaged_older_file_does_not_hide_the_others(tmp_path, clock):
     store.close()
 
 
-def test_a_vanished_directory_loses_lines_but_breaks_nothing(tmp_path, clock):
+def test_a_vanished_directory_loses_lines_but_breaks_nothing(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     store = LogStore(tmp_path / "logs", clock, SMALL)
     invoke(store, 1, "a")
     store.flush()
@@ -290,7 +300,9 @@ def test_a_vanished_directory_loses_lines_but_breaks_nothing(tmp_path, clock):
     store.close()
 
 
-async def test_as_a_part_it_writes_what_is_left_when_cancelled(tmp_path, clock):
+async def test_as_a_part_it_writes_what_is_left_when_cancelled(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     store = LogStore(tmp_path / "logs", clock, SMALL)
     ready = anyio.Event()
     async with anyio.create_task_group() as group:
@@ -322,7 +334,9 @@ while True:
 """
 
 
-def test_after_sigkill_everything_flushed_is_there_and_the_store_opens(tmp_path: Path, clock):
+def test_after_sigkill_everything_flushed_is_there_and_the_store_opens(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(tmp_path / "logs")], stdout=subprocess.PIPE, text=True
     )

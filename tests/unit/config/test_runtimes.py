@@ -20,7 +20,7 @@ OWN = RuntimeName(f"python3.{sys.version_info[1]}")
 
 
 @pytest.fixture
-def only_own(monkeypatch, tmp_path):
+def only_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine with no interpreter but ours."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -39,7 +39,7 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_interpreter_that_runs_us_is_always_found_and_is_no_venv(only_own):
+def test_the_interpreter_that_runs_us_is_always_found_and_is_no_venv(only_own: Path) -> None:
     found = runtimes(only_own).installed()[OWN]
     assert found.executable.is_absolute()
     assert found.executable == found.executable.resolve()
@@ -47,7 +47,7 @@ def test_the_interpreter_that_runs_us_is_always_found_and_is_no_venv(only_own):
     assert found.version.startswith(f"3.{sys.version_info[1]}.")
 
 
-def test_a_shim_is_resolved_by_asking_it(only_own):
+def test_a_shim_is_resolved_by_asking_it(only_own: Path) -> None:
     shim = script(only_own / "shims" / OWN, f'exec {sys.executable} "$@"')
     found = probe(shim)
     assert found is not None
@@ -68,11 +68,11 @@ def test_a_shim_is_resolved_by_asking_it(only_own):
         "printf '\\377\\376'",
     ],
 )
-def test_what_is_no_usable_interpreter_is_not_believed(tmp_path, lie):
+def test_what_is_no_usable_interpreter_is_not_believed(tmp_path: Path, lie: str) -> None:
     assert probe(script(tmp_path / "python3.11", lie)) is None
 
 
-def test_an_interpreter_is_asked_once_until_its_file_changes(only_own):
+def test_an_interpreter_is_asked_once_until_its_file_changes(only_own: Path) -> None:
     (only_own / "data").mkdir()
     count = only_own / "count"
     shim = script(only_own / "bin" / "python3.9", f'echo x >> {count}; exec {sys.executable} "$@"')
@@ -86,7 +86,7 @@ def test_an_interpreter_is_asked_once_until_its_file_changes(only_own):
     assert count.read_text() == "x\ny\n"
 
 
-def test_an_added_interpreter_is_kept_and_comes_first(only_own):
+def test_an_added_interpreter_is_kept_and_comes_first(only_own: Path) -> None:
     shim = script(only_own / "mine" / "python", f'exec {sys.executable} "$@"')
     assert runtimes(only_own).add(shim).name == OWN
     assert runtimes(only_own).added == (shim,)
@@ -94,7 +94,7 @@ def test_an_added_interpreter_is_kept_and_comes_first(only_own):
     assert runtimes(only_own).added == ()
 
 
-def test_removing_by_name_and_what_was_never_added(only_own):
+def test_removing_by_name_and_what_was_never_added(only_own: Path) -> None:
     shim = script(only_own / "mine" / "python", f'exec {sys.executable} "$@"')
     runtimes(only_own).add(shim)
     assert runtimes(only_own).remove(OWN) == (shim,)
@@ -102,21 +102,21 @@ def test_removing_by_name_and_what_was_never_added(only_own):
         runtimes(only_own).remove(OWN)
 
 
-def test_adding_something_else_says_how_to_check(only_own):
+def test_adding_something_else_says_how_to_check(only_own: Path) -> None:
     with pytest.raises(ConfigurationError, match="-I -S -c"):
         runtimes(only_own).add(script(only_own / "mine" / "python", "exit 1"))
     with pytest.raises(ConfigurationError):
         runtimes(only_own).add(only_own / "absent")
 
 
-def test_a_damaged_file_is_reported_not_forgotten(only_own):
+def test_a_damaged_file_is_reported_not_forgotten(only_own: Path) -> None:
     (only_own / "data").mkdir()
     (only_own / "data" / "runtimes.json").write_text('{"added": 3')
     with pytest.raises(ConfigurationError, match="runtime add"):
         runtimes(only_own)
 
 
-def test_what_was_learnt_is_kept_only_where_there_is_a_data_directory(only_own):
+def test_what_was_learnt_is_kept_only_where_there_is_a_data_directory(only_own: Path) -> None:
     runtimes(only_own).installed()
     assert not (only_own / "data").exists()
     (only_own / "data").mkdir()
@@ -126,7 +126,7 @@ def test_what_was_learnt_is_kept_only_where_there_is_a_data_directory(only_own):
     assert sys.executable in content["probed"]
 
 
-def test_a_missing_version_is_substituted_only_where_allowed(only_own):
+def test_a_missing_version_is_substituted_only_where_allowed(only_own: Path) -> None:
     absent = RuntimeName("python3.13" if OWN != "python3.13" else "python3.9")
     choice = runtimes(only_own).choose(absent)
     assert choice is not None
@@ -138,7 +138,7 @@ def test_a_missing_version_is_substituted_only_where_allowed(only_own):
     assert runtimes(only_own).choose(RuntimeName("nodejs20.x")) is None
 
 
-def test_of_two_equally_near_versions_the_newer_one_is_taken():
+def test_of_two_equally_near_versions_the_newer_one_is_taken() -> None:
     names = [RuntimeName("python3.10"), RuntimeName("python3.12")]
     assert nearest(RuntimeName("python3.11"), names) == "python3.12"
     assert nearest(RuntimeName("python3.8"), names) == "python3.10"
@@ -146,7 +146,7 @@ def test_of_two_equally_near_versions_the_newer_one_is_taken():
 
 
 @given(st.integers(0, 30), st.sets(st.integers(0, 30), min_size=1))
-def test_no_version_is_nearer_than_the_nearest(wanted, minors):
+def test_no_version_is_nearer_than_the_nearest(wanted: int, minors: set[int]) -> None:
     names = [RuntimeName(f"python3.{minor}") for minor in minors]
     found = minor_of(nearest(RuntimeName(f"python3.{wanted}"), names) or "")
     assert found is not None

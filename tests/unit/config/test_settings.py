@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from pilotlight.model.errors import ConfigurationError
 from pilotlight.model.function import Isolation
 
 
-def load(tmp_path: Path, flags: dict[str, object] | None = None, **variables: str) -> Settings:
+def load(tmp_path: Path, flags: Mapping[str, object] | None = None, **variables: str) -> Settings:
     return load_settings(flags, environment=variables, directory=tmp_path)
 
 
-def test_defaults_are_those_of_the_design(tmp_path):
+def test_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings.listen == Address("127.0.0.1", 9700)
     assert settings.url_address == Address("127.0.0.1", 9701)
@@ -30,7 +31,7 @@ def test_defaults_are_those_of_the_design(tmp_path):
     assert settings.data_dir == tmp_path / ".pilotlight"
 
 
-def test_flags_beat_variables_beat_the_file(tmp_path):
+def test_flags_beat_variables_beat_the_file(tmp_path: Path) -> None:
     (tmp_path / "pilotlight.toml").write_text(
         'region = "eu-west-1"\nkeep_alive_s = 5\naccount_id = "111111111111"\n'
         "[async]\nretry_base_delay_s = 2\n"
@@ -49,7 +50,7 @@ def test_flags_beat_variables_beat_the_file(tmp_path):
     assert settings.aws.endpoint_url == "http://127.0.0.1:4566"
 
 
-def test_all_faults_of_all_sources_are_reported_at_once(tmp_path):
+def test_all_faults_of_all_sources_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "pilotlight.toml").write_text('isolaton = "container"\n[logs]\nlevel = "loud"\n')
     with pytest.raises(ConfigurationError) as caught:
         load(
@@ -66,12 +67,12 @@ def test_all_faults_of_all_sources_are_reported_at_once(tmp_path):
     assert "PILOTLIGHT_ASYNC__RETRIES: there is no such setting" in text
 
 
-def test_a_fault_in_a_source_that_is_overridden_is_still_a_fault(tmp_path):
+def test_a_fault_in_a_source_that_is_overridden_is_still_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="PILOTLIGHT_REGION"):
         load(tmp_path, {"region": "eu-west-1"}, PILOTLIGHT_REGION="Mars!")
 
 
-def test_secrets_are_neither_in_faults_nor_in_repr(tmp_path):
+def test_secrets_are_neither_in_faults_nor_in_repr(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, PILOTLIGHT_ROOT_SECRET_ACCESS_KEY="tiny secret")  # noqa: S106  (invented)
     assert "tiny secret" not in str(caught.value)
@@ -95,16 +96,16 @@ def test_secrets_are_neither_in_faults_nor_in_repr(tmp_path):
         ({"PILOTLIGHT_LISTEN": "127.0.0.1:65535"}, "url_listen"),
     ],
 )
-def test_contradictions_are_refused(tmp_path, variables, part):
+def test_contradictions_are_refused(tmp_path: Path, variables: dict[str, str], part: str) -> None:
     with pytest.raises(ConfigurationError, match=part):
-        load(tmp_path, **variables)
+        load(tmp_path, None, **variables)
 
 
-def test_port_0_gives_function_urls_port_0_too(tmp_path):
+def test_port_0_gives_function_urls_port_0_too(tmp_path: Path) -> None:
     assert load(tmp_path, {"listen": "127.0.0.1:0"}).url_address.port == 0
 
 
-def test_relative_paths_of_a_file_start_at_the_file(tmp_path):
+def test_relative_paths_of_a_file_start_at_the_file(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     file = tmp_path / "etc" / "other.toml"
     file.write_text('data_dir = "state"\n[runtimes]\nextra = ["py/bin/python3"]\n')
@@ -113,7 +114,7 @@ def test_relative_paths_of_a_file_start_at_the_file(tmp_path):
     assert settings.runtimes.extra == (tmp_path / "etc" / "py/bin/python3",)
 
 
-def test_a_named_file_must_exist_and_be_toml(tmp_path):
+def test_a_named_file_must_exist_and_be_toml(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no configuration file"):
         load(tmp_path, PILOTLIGHT_CONFIG="absent.toml")
     (tmp_path / "pilotlight.toml").write_text("region = \n")
@@ -121,7 +122,7 @@ def test_a_named_file_must_exist_and_be_toml(tmp_path):
         load(tmp_path)
 
 
-def test_substitution_is_on_by_default_only_on_loopback(tmp_path):
+def test_substitution_is_on_by_default_only_on_loopback(tmp_path: Path) -> None:
     assert load(tmp_path).substitutes
     open_host = {"listen": "0.0.0.0:9700", "allowed_hosts": "lambda.example"}
     assert not load(tmp_path, open_host).substitutes
@@ -129,26 +130,26 @@ def test_substitution_is_on_by_default_only_on_loopback(tmp_path):
     assert not load(tmp_path, PILOTLIGHT_RUNTIMES__SUBSTITUTE="false").substitutes
 
 
-def test_host_names_are_the_listener_s_own_and_those_allowed(tmp_path):
+def test_host_names_are_the_listener_s_own_and_those_allowed(tmp_path: Path) -> None:
     names = load(tmp_path, {"listen": "[::1]:0", "allowed_hosts": "A.example, b"}).host_names
     assert {"localhost", "127.0.0.1", "[::1]", "a.example", "b"} == names
 
 
-def test_only_limits_may_be_missing(tmp_path):
+def test_only_limits_may_be_missing(tmp_path: Path) -> None:
     settings = load(tmp_path, {"allow_missing": "memory,cpu"})
     assert settings.allow_missing == {"memory", "cpu"}
     with pytest.raises(ConfigurationError, match="cpu, disk, memory, pids"):
         load(tmp_path, {"allow_missing": "seccomp"})
 
 
-def test_the_table_names_every_key_and_no_secret_default():
+def test_the_table_names_every_key_and_no_secret_default() -> None:
     table = settings_table()
     assert "`async.retry_base_delay_s`" in table
     assert "`root_secret_access_key` | none" in table
 
 
 @given(st.text(max_size=40))
-def test_an_address_is_understood_or_refused(text):
+def test_an_address_is_understood_or_refused(text: str) -> None:
     try:
         parsed = address().convert(text)
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -13,7 +14,7 @@ from pilotlight.observability.logging import configure
 
 
 @pytest.fixture
-def stream():
+def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     target = io.StringIO()
@@ -23,7 +24,7 @@ def stream():
     root.setLevel(level)
 
 
-def test_events_are_json_with_level_time_and_fields(stream):
+def test_events_are_json_with_level_time_and_fields(stream: io.StringIO) -> None:
     configure(output="json", level="info", stream=stream)
     structlog.get_logger("pilotlight.x").info("state_changed", function="hello")
     structlog.get_logger("pilotlight.x").debug("not_shown")
@@ -36,13 +37,13 @@ def test_events_are_json_with_level_time_and_fields(stream):
 
 
 @pytest.mark.parametrize("output", ["json", "console"])
-def test_secrets_are_hidden(stream, output):
+def test_secrets_are_hidden(stream: io.StringIO, output: str) -> None:
     configure(output=output, level="info", stream=stream)
     structlog.get_logger().info("e", client_secret="hunter2", Authorization="hunter2")  # noqa: S106
     assert "hunter2" not in stream.getvalue()
 
 
-def test_the_standard_library_s_loggers_come_in_the_same_form(stream):
+def test_the_standard_library_s_loggers_come_in_the_same_form(stream: io.StringIO) -> None:
     configure(output="json", level="warning", stream=stream)
     try:
         int("boom")
@@ -53,7 +54,7 @@ def test_the_standard_library_s_loggers_come_in_the_same_form(stream):
     assert "ValueError: invalid" in event["exception"]
 
 
-def test_setting_up_twice_does_not_double_lines(stream):
+def test_setting_up_twice_does_not_double_lines(stream: io.StringIO) -> None:
     configure(output="auto", level="info", stream=stream)
     configure(output="auto", level="info", stream=stream)
     structlog.get_logger().info("once")

@@ -30,7 +30,7 @@ def value(telemetry: PrometheusTelemetry, name: str, **labels: str) -> float:
     return samples(telemetry)[name, frozenset(labels.items())]
 
 
-def test_invocations_are_counted_by_outcome_with_their_durations():
+def test_invocations_are_counted_by_outcome_with_their_durations() -> None:
     telemetry = PrometheusTelemetry()
     telemetry.finished(report(duration_ms=3))
     telemetry.finished(report(duration_ms=30))
@@ -48,7 +48,7 @@ def test_invocations_are_counted_by_outcome_with_their_durations():
     assert value(telemetry, "pilotlight_peak_memory_bytes", **OF_HELLO) == 30 * 1024 * 1024
 
 
-def test_cold_starts_are_counted_and_timed_by_phase():
+def test_cold_starts_are_counted_and_timed_by_phase() -> None:
     telemetry = PrometheusTelemetry()
     telemetry.finished(report(cold=ColdStart("fork", {"init": 2_000, "queue": 100})))
     assert value(telemetry, "pilotlight_cold_starts_total", **OF_HELLO, how="fork") == 1
@@ -56,7 +56,7 @@ def test_cold_starts_are_counted_and_timed_by_phase():
     assert value(telemetry, phase, how="fork", phase="init") == pytest.approx(0.002)
 
 
-def test_refusals_failures_environments_and_waiters():
+def test_refusals_failures_environments_and_waiters() -> None:
     telemetry = PrometheusTelemetry()
     telemetry.throttled(function(), "ConcurrentInvocationLimitExceeded")
     telemetry.platform_failure("frontend", "no-worker")
@@ -78,7 +78,7 @@ def test_refusals_failures_environments_and_waiters():
     assert value(telemetry, "pilotlight_waiting_invocations") == 3
 
 
-def test_functions_beyond_the_bound_are_counted_together(monkeypatch):
+def test_functions_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_FUNCTIONS", 2)
     telemetry = PrometheusTelemetry()
     for number in range(5):
@@ -89,25 +89,25 @@ def test_functions_beyond_the_bound_are_counted_together(monkeypatch):
     assert value(telemetry, "pilotlight_functions_without_own_series") == 3
 
 
-def test_the_log_store_s_counters_are_read_at_the_scrape():
+def test_the_log_store_s_counters_are_read_at_the_scrape() -> None:
     telemetry = PrometheusTelemetry(log_counts=lambda: (7, {"disk": 2}, 4096))
     assert value(telemetry, "pilotlight_log_lines_total") == 7
     assert value(telemetry, "pilotlight_log_lines_dropped_total", reason="disk") == 2
     assert value(telemetry, "pilotlight_log_store_bytes") == 4096
 
 
-def test_every_exported_metric_is_in_the_catalogue_and_the_reverse():
+def test_every_exported_metric_is_in_the_catalogue_and_the_reverse() -> None:
     families = {family.name for family in PrometheusTelemetry().registry.collect()}
     declared = {metric.name for metric in catalog.METRICS}
     assert {name for name in families if name.startswith("pilotlight_")} == declared
 
 
-def test_open_metrics_is_served_where_it_is_asked_for():
+def test_open_metrics_is_served_where_it_is_asked_for() -> None:
     _, content_type = PrometheusTelemetry().exposition("application/openmetrics-text")
     assert content_type.startswith("application/openmetrics-text")
 
 
-def test_the_page_of_metrics_is_fresh():
+def test_the_page_of_metrics_is_fresh() -> None:
     page = Path(__file__).parents[3] / "docs" / "metrics.md"
     assert page.read_text() == catalog.document(), (
         "renew it: python -c 'from pilotlight.observability import catalog; "
