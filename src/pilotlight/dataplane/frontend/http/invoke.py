@@ -175,12 +175,13 @@ class _InvokeCall:
         )
 
     def _done(self, result: InvocationResult | PlatformError) -> None:
-        if self._reply is None:
+        reply, self._reply = self._reply, None
+        if reply is None:
             return
         if isinstance(result, InvocationResult):
-            self._reply(_success(result, self._request_id, self._trace))
+            reply(_success(result, self._request_id, self._trace))
         else:
-            self._reply(self.failed(result))
+            reply(self.failed(result))
 
 
 def read_options(head: RequestHead) -> _Options:

@@ -346,7 +346,7 @@ class Connection(HttpToolsProtocol):
     def _write(self, request: Request, answer: Answer) -> None:
         """Answer the current request. The caller advances to the next one."""
         request.is_answered = True
-        request.release()
+        request.close()
         self._current = None
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -99,6 +99,15 @@ class Request:
             self._taken = 0
         self._parts = []
 
+    def close(self) -> None:
+        """The request was answered: let go of all it held.
+
+        Request and call refer to each other; cutting that here frees both at once and spares
+        the cycle collector a run every few hundred requests, which costs more than parsing.
+        """
+        self.release()
+        self.call = None
+
     def _account(self) -> None:
         announced = self.head.content_length if self.head is not None else None
         needed = max(self.size, announced or 0)

@@ -226,12 +226,13 @@ class _UrlCall:
         return build_event(self._head, fields, body, origin)
 
     def _done(self, result: InvocationResult | PlatformError) -> None:
-        if self._reply is None:
+        reply, self._reply = self._reply, None
+        if reply is None:
             return
-        if not isinstance(result, InvocationResult):
-            self._reply(self.failed(result))
-            return
-        self._reply(self._answer(result))
+        if isinstance(result, InvocationResult):
+            reply(self._answer(result))
+        else:
+            reply(self.failed(result))
 
     def _answer(self, result: InvocationResult) -> Answer:
         if result.function_error is not None:
