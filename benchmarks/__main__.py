@@ -31,7 +31,7 @@ def main() -> None:
         if not load.wrk_is_there():
             raise SystemExit("the warm scenario needs wrk: make setup-dev as root, or install wrk")
         warm.measure(
-            report, seconds=0.5 if arguments.quick else 2, rounds=1 if arguments.quick else 5
+            report, seconds=1 if arguments.quick else 2, rounds=1 if arguments.quick else 5
         )
     if "memory" in chosen:
         memory.measure(report, count=10 if arguments.quick else 100)

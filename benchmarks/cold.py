@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
@@ -21,6 +22,8 @@ from benchmarks.report import Report
 from pilotlight.testing.platform import Platform, running_platform
 
 BODY = b'{"x":1}'
+INTERPRETER = str(Path(sys.executable).resolve())
+"""The program itself: on some machines ``python3`` is a script that looks for it."""
 
 
 class Caller:
@@ -76,7 +79,7 @@ def interpreter(count: int) -> list[float]:
     taken = []
     for _ in range(count):
         started = time.perf_counter()
-        subprocess.run(["python3", "-I", "-c", "pass"], check=True)
+        subprocess.run([INTERPRETER, "-I", "-c", "pass"], check=True)
         taken.append((time.perf_counter() - started) * 1e3)
     return taken
 

@@ -45,7 +45,7 @@ def script(body: str = BODY, headers: Sequence[tuple[str, str]] = ()) -> str:
 
 
 def run(
-    url: str, *, connections: int, seconds: float, served: Sequence[int], text: str = ""
+    url: str, *, connections: int, seconds: int, served: Sequence[int], text: str = ""
 ) -> Load:
     """Load ``url`` for some seconds; ``served`` are the roots of the trees whose CPU counts."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
@@ -55,7 +55,7 @@ def run(
             "wrk",
             "-t1",
             f"-c{connections}",
-            f"-d{seconds:g}s",
+            f"-d{seconds}s",
             "--latency",
             "-s",
             file.name,

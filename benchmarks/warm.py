@@ -37,7 +37,7 @@ def signed_script(platform: Platform, count: int) -> str:
     )
 
 
-def measure(report: Report, *, seconds: float, rounds: int) -> None:
+def measure(report: Report, *, seconds: int, rounds: int) -> None:
     """Run all servers side by side and load them in turn, ``rounds`` times; medians are reported."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,7 +66,7 @@ def measure(report: Report, *, seconds: float, rounds: int) -> None:
 
 
 def _rounds(
-    targets: dict[str, tuple[str, int, str]], seconds: float, rounds: int
+    targets: dict[str, tuple[str, int, str]], seconds: int, rounds: int
 ) -> dict[tuple[str, int], list[load.Load]]:
     rows: dict[tuple[str, int], list[load.Load]] = {}
     for url, pid, text in targets.values():
