@@ -248,6 +248,8 @@ async def test_bombs_by_ratio_count_and_size_are_refused(
     by_count = small(blobs, work_dir, entries=50)
     many = archive((f"{n}", b"", FILE) for n in range(51))
     assert await rejection(by_count, blobs, many) == "count"
+    a_directory_of_marks = files(a=b"1") + b"PK\x01\x02" * 101
+    assert await rejection(by_count, blobs, a_directory_of_marks) == "count"
     deep = archive([("/".join("d" * 60), b"", FILE)])
     assert await rejection(by_count, blobs, deep) == "count"
     by_size = small(blobs, work_dir, unzipped_bytes=300 * KIB, package_bytes=MIB)
