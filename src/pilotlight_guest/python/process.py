@@ -103,12 +103,11 @@ def end_like_python(error: BaseException) -> NoReturn:
     ``SystemExit`` gives its code; anything else prints its traceback and exits 1; an interrupt
     ends by its signal. Threads that are no daemons are waited for, exit functions run.
     """
-    code = 0
+    code = 1
     try:
         if isinstance(error, SystemExit):
             code = _exit_code(error.code)
         else:
-            code = 1
             tb = _user_frames(error)
             sys.excepthook(type(error), error.with_traceback(tb), tb)
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as the interpreter's own end does

@@ -91,15 +91,14 @@ class ProcessSandbox:
         pid = self._process.pid
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return
-        self._signal_group(
-            signal.SIGKILL
-        )  # a group does not end with its leader; now the id is ours
+        # A group does not end with its leader; until the leader is reaped the id is its own.
+        self._signal_group(signal.SIGKILL)
         _, status, used = os.wait4(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
-        self._usage = SandboxUsage(
-            used.ru_maxrss * 1024, int((used.ru_utime + used.ru_stime) * 1e9)
-        )
+        # Not ru_maxrss: it remembers the worker's own memory, from before the exec.
+        cpu_ns = int((used.ru_utime + used.ru_stime) * 1e9)
+        self._usage = SandboxUsage(self._usage.peak_memory_bytes, cpu_ns)
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self.exit = SandboxExit(code)
@@ -130,7 +129,10 @@ class ProcessSandbox:
             self.thaw()
 
     def usage(self) -> SandboxUsage:
-        """Of the runtime process; children count once they have ended and were waited for."""
+        """Of the runtime process; children count once they have ended and were waited for.
+
+        After its death the peak is the one seen last.
+        """
         if self.exit is None:
             # Gone between the two lines, or a /proc that hides it: what was known stays.
             with contextlib.suppress(OSError, ValueError, StopIteration):
