@@ -54,6 +54,11 @@ def processes_of(root: int) -> set[int]:
     return found
 
 
+def pid_behind(pidfd: int) -> int:
+    text = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pid:")))
+
+
 async def test_a_blank_is_claimed_with_its_limits_and_another_tmp(prober: Prober) -> None:
     await prober.driver.keep_blanks(KIND, 2)
     assert prober.driver.blanks() == {KIND: 2}
@@ -71,9 +76,7 @@ async def test_blanks_that_die_are_replaced(prober: Prober) -> None:
     await prober.driver.keep_blanks(KIND, 1)
     (pool,) = prober.driver._pools.values()
     cell = pool._cells[0]
-    fdinfo = Path(f"/proc/self/fdinfo/{cell._pidfd}").read_text()
-    pid = int(next(line.split()[1] for line in fdinfo.splitlines() if line.startswith("Pid:")))
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid_behind(cell._pidfd), signal.SIGKILL)
     await eventually(lambda: cell.exit is not None)
     await eventually(lambda: prober.driver.blanks() == {KIND: 1})
     await prober.driver.keep_blanks(KIND, 0)
@@ -134,25 +137,20 @@ async def test_the_next_start_removes_what_sigkill_of_everything_left(
 async def test_nonsense_from_the_driver_ends_the_launcher(prober: Prober) -> None:
     await prober.guest()
     prober.driver._launcher.channel.send(b'{"do":"make","n":1,"key":1,"path":"/etc"}')
-    async with asyncio.timeout(20):
-        while prober.driver._launcher.process.poll() is None:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: prober.driver._launcher.process.poll() is not None)
     assert prober.driver._launcher.process.returncode == 0
 
 
-async def test_code_must_be_a_folder_not_a_link(
-    prober: Prober, code_root: Path, tmp_path: Path
-) -> None:
+async def test_code_must_be_a_folder_not_a_link(prober: Prober, code_root: Path) -> None:
     digest = "ab" * 32
     (code_root / digest).symlink_to("/etc")
     with pytest.raises(SandboxError):
         await prober.guest(code=digest)
 
 
-async def test_the_zygote_is_renewed_and_the_old_one_stays_for_its_sandboxes(
+async def test_death_of_a_zygote_ends_its_sandboxes_and_a_new_one_follows(
     prober: Prober,
 ) -> None:
-    """Ends with its tenant's sandboxes only when it is killed itself."""
     guest = await prober.guest()
     launcher = prober.driver._launcher.process.pid
     (zygote,) = processes_of_depth_one(launcher)
@@ -164,6 +162,26 @@ async def test_the_zygote_is_renewed_and_the_old_one_stays_for_its_sandboxes(
     assert await fresh.invoke({"do": "processes"}) == [1, 2]
 
 
+async def test_an_old_zygote_stays_for_its_sandboxes_and_no_longer(
+    tmp_path: Path, code_root: Path, instance: str, prober: Prober
+) -> None:
+    options = launcher_options(tmp_path / "data", code_root, f"{instance}z")
+    driver = ContainerDriver(start_launcher(replace(options, zygote_forks_max=2)))
+    try:
+        tenants = Prober(driver, prober.spec)
+        guests = [await tenants.guest() for _ in range(3)]
+        pid = driver._launcher.process.pid
+        assert len(processes_of_depth_one(pid)) == 2
+        for guest in guests:
+            assert await guest.invoke({"do": "processes"}) == [1, 2]
+        for guest in guests[:2]:
+            await driver.destroy(guest.sandbox.id)
+        await eventually(lambda: len(processes_of_depth_one(pid)) == 1)
+        assert await guests[2].invoke({"do": "processes"}) == [1, 2]
+    finally:
+        await driver.aclose()
+
+
 def processes_of_depth_one(root: int) -> set[int]:
     text = Path(f"/proc/{root}/task/{root}/children").read_text()
     return {int(word) for word in text.split()}
@@ -173,7 +191,7 @@ def processes_of_depth_one(root: int) -> set[int]:
 async def test_the_driver_needs_no_privilege(mode: str) -> None:
     """``dropped``: launcher as root, driver without any capability. ``ordinary``: never root."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
-        Path(folder).chmod(0o755)
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103
         command = [sys.executable, "-I", str(HERE / "unprivileged.py"), mode, folder]
         done = await asyncio.to_thread(
             subprocess.run, command, stdout=subprocess.PIPE, timeout=60, check=True

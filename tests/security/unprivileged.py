@@ -76,13 +76,12 @@ def main(mode: str, folder: Path) -> None:
     spec = SandboxSpec(EnvironmentId("p"), tools.TENANT, tools.RUNTIME, 128, 72, 64, code)
     options = tools.launcher_options(folder / "data", code_root, f"u{os.getpid()}")
     open_way()
-    if mode == "dropped":
-        launcher = start_launcher(options)
+    launcher = start_launcher(options) if mode == "dropped" else None
     (folder / "data").chmod(0o777)
     os.setgroups([])
     linux.become(USER, USER, linux.last_capability()) if mode == "dropped" else _be_ordinary()
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
-    if mode == "ordinary":
+    if launcher is None:
         launcher = start_launcher(replace(options, allow_missing=frozenset({"memory"})))
     status = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
     wanted = ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:")

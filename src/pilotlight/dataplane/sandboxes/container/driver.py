@@ -118,7 +118,7 @@ class ContainerDriver:
                 cell, made = self._cells[key], _now_us()
                 await cell.settled.wait()
             if cell.exit is not None:
-                raise SandboxError(_why_dead(cell))
+                raise SandboxError(_why_dead(cell))  # noqa: TRY301  # cleaned up like any other
         except BaseException:
             await self._destroy_key(key)
             raise

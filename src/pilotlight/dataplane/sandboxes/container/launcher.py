@@ -8,9 +8,7 @@ file) it destroys everything and ends. Imports the standard library and our own 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -18,9 +16,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pilotlight.dataplane.sandboxes.container import cgroups, protocol, rootfs
+from pilotlight.dataplane.sandboxes.container.furnish import Furnisher
 from pilotlight.dataplane.sandboxes.container.scratch import Scratch, Scratches
 from pilotlight.dataplane.sandboxes.container.zygotes import (
     GID,
@@ -37,9 +35,6 @@ _READY_SCRATCHES = 4
 _TENANTS_MAX = 16_384
 _RETRY_S = 0.002
 _END_WITHIN_S = 15.0
-_CODE = linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV
-_TASK = "/var/task"
-_TMP = "/tmp"  # noqa: S108  # a path inside the sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,8 @@ class Settings:
     instance: str
     runtimes: list[list[str]]
     tenant_base: int
+    zygote_forks_max: int
+    zygote_age_max_s: int
 
 
 @dataclass(slots=True)
@@ -93,7 +90,7 @@ class Launcher:
         self._is_privileged = is_privileged
         self._runtimes = {r[0]: rootfs.Interpreter(*r) for r in settings.runtimes}
         self._guest = rootfs.guest_files(settings.guest_root)
-        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._furnisher = Furnisher(settings.code_root)
         self._groups = cgroups.Groups(cgroups.find(), settings.instance)
         self._groups.prepare()
         folder = _scratch_folder(settings.data_dir) if is_privileged else None
@@ -110,6 +107,12 @@ class Launcher:
         self._readable: dict[int, Callable[[], None]] = {}
         self._is_over = False
         self._watch(driver.fileno(), self._request)
+        self._child_ended, wake = os.pipe()
+        for fd in (self._child_ended, wake):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop, which reaps
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._watch(self._child_ended, lambda: _empty(self._child_ended))
 
     def _prove_disk(self, folder: int) -> None:
         try:
@@ -298,10 +301,14 @@ class Launcher:
         zygote = self._zygotes.get((tenant, runtime))
         if zygote is not None and not zygote.is_old:
             return zygote
-        if zygote is not None:
+        if zygote is not None and zygote.sandboxes:
             self._retired.append(zygote)  # stays as long as its sandboxes, which end with it
+        elif zygote is not None:
+            self._drop_zygote(zygote)
         processes = 0 if "pids" in self._groups.controllers else 1024
-        fresh = Zygote(Seat(interpreter, self._guest, self._first_uid(tenant), processes))
+        limits = (self._settings.zygote_forks_max, self._settings.zygote_age_max_s)
+        seat = Seat(interpreter, self._guest, self._first_uid(tenant), processes, *limits)
+        fresh = Zygote(seat)
         self._zygotes[tenant, runtime] = fresh
         self._watch(fresh.socket.fileno(), lambda: self._zygote_speaks(fresh))
         return fresh
@@ -328,53 +335,18 @@ class Launcher:
     def _furnish(self, sandbox: _Sandbox, limits: protocol.Limits, code: str | None) -> None:
         """Give it ``/tmp`` of the right size and, where there is code, ``/var/task``."""
         started = time.perf_counter_ns()
+        if sandbox.pidfd is None:
+            raise OSError(3, "the sandbox has no process")
         replaced = sandbox.scratch
         if replaced is None or sandbox.ephemeral_mib != limits.ephemeral_mib:
             sandbox.scratch = self._scratches.take(limits.ephemeral_mib)
             sandbox.ephemeral_mib = limits.ephemeral_mib
         if replaced is not None and replaced is not sandbox.scratch:
             sandbox.old_scratches.append(replaced)
-        tree = None if code is None else self._code(code)
-        try:
-            self._attach(sandbox, tree, replaced)
-        finally:
-            if tree is not None:
-                os.close(tree)
+        fresh = sandbox.scratch if sandbox.scratch is not replaced else None
+        first_uid = self._first_uid(sandbox.tenant)
+        self._furnisher.attach(sandbox.pidfd, fresh, first_uid, code, replaces=replaced is not None)
         sandbox.phases_us["mount"] = _since_us(started)
-
-    def _attach(self, sandbox: _Sandbox, tree: int | None, replaced: Scratch | None) -> None:
-        """Mount inside the sandbox's namespace; it has run no user code, its root is read-only."""
-        pidfd, scratch, first = sandbox.pidfd, sandbox.scratch, self._first_uid(sandbox.tenant)
-        if pidfd is None or scratch is None:
-            raise OSError(3, "the sandbox has no process")
-        linux.setns(pidfd, linux.NEWNS)
-        try:
-            if scratch is not replaced:
-                if replaced is not None:
-                    linux.umount(_TMP)
-                scratch.attach(first)
-            if tree is not None:
-                linux.move_mount(tree, _TASK)
-        finally:
-            self._return_home()
-
-    def _return_home(self) -> None:
-        try:
-            linux.setns(self._home, linux.NEWNS)
-        except OSError:
-            os._exit(70)  # never go on inside a sandbox; everything ends with us
-
-    def _code(self, digest: str) -> int:
-        """The tree of a package as a read-only detached mount."""
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        root = os.open(self._settings.code_root, flags)
-        try:
-            os.close(os.open(digest, flags, dir_fd=root))  # a directory, not a link
-            tree = linux.open_tree(digest, dir_fd=root, recursive=False)
-        finally:
-            os.close(root)
-        linux.mount_setattr(tree, _CODE)
-        return tree
 
     # --- ends ---
 
@@ -485,61 +457,18 @@ def _scratch_folder(data_dir: str) -> int:
     return fd
 
 
+def _empty(fd: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        os.read(fd, 4096)
+
+
 def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def raise_descriptor_limit() -> None:
-    """Each sandbox holds a few of ours; the usual soft limit of 1024 is for ``select``."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def log(text: str) -> None:
     """One line on the standard error that the platform gave us."""
     sys.stderr.write(f"sandbox launcher: {text}\n")
     sys.stderr.flush()
-
-
-def become_private() -> bool:
-    """Enter a mount namespace of our own; True when that needed no user namespace.
-
-    Raises:
-        OSError: neither is allowed.
-    """
-    try:
-        linux.unshare(linux.NEWNS)
-        is_privileged = True
-    except PermissionError:
-        uid, gid = os.getuid(), os.getgid()
-        linux.unshare(linux.NEWUSER | linux.NEWNS)
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
-        is_privileged = False
-    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
-    return is_privileged
-
-
-def main(arguments: list[str]) -> int:
-    """Run the launcher on the socket whose number is the first argument."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(signum, signal.SIG_IGN)
-    driver = socket.socket(fileno=int(arguments[0]))
-    driver.set_inheritable(False)
-    try:
-        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-        os.chdir("/")
-        raise_descriptor_limit()
-        is_privileged = become_private()
-        launcher = Launcher(
-            Settings(**json.loads(arguments[1])), driver, is_privileged=is_privileged
-        )
-    except OSError as error:
-        driver.send(json.dumps({"error": str(error)}).encode())
-        return 1
-    driver.send(json.dumps(launcher.hello()).encode())
-    launcher.run()
-    return 0

@@ -22,7 +22,7 @@ _END_WITHIN_S = 30.0
 _MESSAGE_BYTES = 4096
 _BOOT = (
     "import sys; sys.path[0:0] = sys.argv.pop().split(':'); "
-    "from pilotlight.dataplane.sandboxes.container.launcher import main; "
+    "from pilotlight.dataplane.sandboxes.container.launcher_main import main; "
     "sys.exit(main(sys.argv[1:]))"
 )
 
@@ -39,6 +39,7 @@ class LauncherOptions:
         service_uid: who the platform becomes afterwards (for the record; the launcher never needs
             to act as it).
         tenant_base: first host user id for tenants, 65,536 for each.
+        zygote_forks_max: forks after which a tenant's zygote is renewed; seconds likewise.
         allow_missing: protections that the user agreed to do without, for example ``memory``.
     """
 
@@ -51,6 +52,8 @@ class LauncherOptions:
     service_gid: int
     tenant_base: int = 1_000_000_000
     allow_missing: frozenset[str] = frozenset()
+    zygote_forks_max: int = 1000
+    zygote_age_max_s: int = 3600
 
 
 @dataclass(slots=True)
@@ -133,6 +136,8 @@ def _spawn(options: LauncherOptions, theirs: socket.socket) -> subprocess.Popen[
         "instance": options.instance,
         "runtimes": [[r.name, str(r.executable), str(r.prefix)] for r in options.runtimes],
         "tenant_base": options.tenant_base,
+        "zygote_forks_max": options.zygote_forks_max,
+        "zygote_age_max_s": options.zygote_age_max_s,
     }
     package = Path(pilotlight.__file__).resolve().parent.parent
     path = f"{package}:{options.guest_root.resolve()}"

@@ -28,8 +28,6 @@ UID, GID = 993, 990
 """Who functions run as inside the sandbox, as on AWS."""
 IDS_PER_TENANT = 65_536
 
-_AGE_NS = 3600 * 10**9
-_FORKS_MAX = 1000
 _MESSAGE_BYTES = 4096
 _BOOT = (
     "import json, sys; sys.path.insert(0, '/var/runtime'); "
@@ -57,12 +55,16 @@ class Seat:
     Attributes:
         first_uid: host id of the tenant's id 0; None where one id is all there is.
         processes_max: RLIMIT_NPROC where no pids cgroup exists, else 0.
+        forks_max, age_max_s: after so many forks or seconds a fresh zygote takes its place, for
+            all forks of one share its address layout and hash secret.
     """
 
     interpreter: rootfs.Interpreter
     guest: list[tuple[str, bytes]]
     first_uid: int | None
     processes_max: int
+    forks_max: int
+    age_max_s: int
 
 
 @dataclass(slots=True)
@@ -101,8 +103,9 @@ class Zygote:
 
     @property
     def is_old(self) -> bool:
-        """Whether its age or count asks for a new one (its address layout is shared by all)."""
-        return self._forks >= _FORKS_MAX or time.perf_counter_ns() - self._born_ns > _AGE_NS
+        """Whether its age or count asks for a new one."""
+        age_s = (time.perf_counter_ns() - self._born_ns) / 1e9
+        return self._forks >= self.seat.forks_max or age_s > self.seat.age_max_s
 
     def fork(self, job: ForkJob) -> None:
         """Ask for a fork; jobs are answered in order."""

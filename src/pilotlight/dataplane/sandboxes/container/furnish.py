@@ -1,0 +1,84 @@
+"""Mounts that the launcher makes inside a sandbox: its ``/tmp`` and its code.
+
+The sandbox has run no user code when this happens and its root is read-only, so the two paths are
+what we made them. Between the two changes of namespace nothing else is done.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pilotlight.dataplane.sandboxes.container.scratch import Scratch
+from pilotlight_guest import linux
+
+_CODE = linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV
+_TASK = "/var/task"
+_TMP = "/tmp"  # noqa: S108  # a path inside the sandbox
+_LOST = 70
+
+
+class Furnisher:
+    """Enters mount namespaces of sandboxes and comes back.
+
+    Args:
+        code_root: where unpacked packages are, by digest; belongs to the unprivileged platform,
+            so that no link in it is followed.
+    """
+
+    def __init__(self, code_root: str) -> None:
+        self._code_root = code_root
+        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    def attach(
+        self, pidfd: int, scratch: Scratch | None, first_uid: int | None, code: str | None,
+        *, replaces: bool,
+    ) -> None:  # fmt: skip
+        """Mount a scratch and the tree of a package in the sandbox of a process.
+
+        Args:
+            pidfd: process 1 of the sandbox.
+            scratch: a fresh ``/tmp``; None leaves it as it is.
+            first_uid: host id of the id 0 that owns ``/tmp``; None where there is one id.
+            code: digest of the package; None for a blank.
+            replaces: the sandbox has a ``/tmp`` already, which goes.
+
+        Raises:
+            OSError: no such package, or the sandbox has ended.
+        """
+        tree = None if code is None else self._code(code)
+        try:
+            linux.setns(pidfd, linux.NEWNS)
+            try:
+                if scratch is not None:
+                    if replaces:
+                        linux.umount(_TMP)
+                    scratch.attach(first_uid)
+                if tree is not None:
+                    linux.move_mount(tree, _TASK)
+            finally:
+                self._return_home()
+        finally:
+            if tree is not None:
+                os.close(tree)
+
+    def _return_home(self) -> None:
+        try:
+            linux.setns(self._home, linux.NEWNS)
+        except OSError:
+            os._exit(_LOST)  # never go on inside a sandbox; everything ends with us
+
+    def _code(self, digest: str) -> int:
+        """The tree of a package as a read-only detached mount."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        root = os.open(self._code_root, flags)
+        try:
+            os.close(os.open(digest, flags, dir_fd=root))  # a directory, not a link
+            tree = linux.open_tree(digest, dir_fd=root, recursive=False)
+        finally:
+            os.close(root)
+        try:
+            linux.mount_setattr(tree, _CODE)
+        except OSError:
+            os.close(tree)
+            raise
+        return tree
