@@ -515,14 +515,15 @@ def test_a_fence_at_any_moment_of_a_start_leaves_nothing_and_fails_nothing(momen
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.05, 0.07, 0.2])
-def test_stopping_at_any_moment_leaves_no_sandbox(moment: float) -> None:
-    async def test(stack: OneWorker) -> None:
+def test_stopping_at_any_moment_leaves_no_sandbox_and_no_one_unanswered(moment: float) -> None:
+    async def test(stack: OneWorker) -> list[list[InvocationResult | PlatformError]]:
         function = stack.view.put(a_function())
-        for _ in range(3):
-            stack.submit(function, {"sleep": 5})
+        answers = [stack.submit(function, {"sleep": 5}) for _ in range(3)]
         await asyncio.sleep(moment)
+        return answers
 
-    run(test)  # `running` checks what is left
+    answers = run(test)  # `running` checks what is left
+    assert [len(answer) for answer in answers] == [1, 1, 1]
 
 
 def test_a_lost_epoch_is_noticed_and_the_frontend_joins_again() -> None:

@@ -91,7 +91,7 @@ class Stack:
             code_root=code_root,
             runtimes={runtime: choice.runtime},
             guest_root=Path(pilotlight_guest.__file__).parent.parent,
-            instance="invoke-tests",
+            instance=str(code_root),
         )
         settings = WorkerSettings(default_isolation=Isolation.PROCESS)
         self.host = WorkerHost(

@@ -76,6 +76,7 @@ class FrontendInvoker:
                 await every(self._settings.sweep_s, self._sweep)
         finally:
             self._group = None
+            self._abandon()
 
     def submit(self, invocation: Invocation, done: Done) -> None:
         """Run an invocation; see `Invoker`."""
@@ -134,6 +135,13 @@ class FrontendInvoker:
     def environments(self) -> tuple[EnvironmentStatus, ...]:
         """All environments of all workers, for people."""
         return tuple(e for link in self._workers.values() for e in link.environments())
+
+    def _abandon(self) -> None:
+        """Answer whoever still waits: nobody will serve them."""
+        for account in self._accounts.values():
+            self._refuse_pending(account, refusals.draining())
+        for pool in [*self._pools.values(), *self._old_pools]:
+            pool.abandon(refusals.draining())
 
     # Admission beyond the credits held.
 

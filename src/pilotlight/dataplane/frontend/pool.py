@@ -265,6 +265,13 @@ class Pool:
         for slot in idle:
             slot.retire()
 
+    def abandon(self, error: PlatformError) -> None:
+        """Answer everyone who waits with an error: the frontend ends."""
+        while self._waiters:
+            waiting = self._waiters.popleft()
+            self._telemetry.waiters(-1)
+            self._refuse(waiting, error)
+
     def _queue_behind(self, invocation: Invocation, done: Done) -> bool:
         """Queue in a busy environment, if its runs are fast and it has a place."""
         if invocation.wants_log or self._waiters:
