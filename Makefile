@@ -25,6 +25,7 @@ check: setup-dev  ## lint, types, layers, documentation
 	$(RUN)mypy
 	$(RUN)lint-imports
 	$(RUN)python scripts/generate_lambda_api.py --check
+	$(RUN)python scripts/generate_compatibility.py --check
 	$(RUN)mkdocs build --quiet --strict
 
 test: setup-dev  ## all tests that fit into some minutes
