@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -57,15 +55,15 @@ def application() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return the exit code. Deliberate errors become a message."""
     try:
-        application.main(args=list(arguments), prog_name="pilotlight")
+        code = application.main(args=list(arguments), prog_name="pilotlight", standalone_mode=False)
     except SystemExit as exc:
-        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        code = exc.code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except click.Abort as exc:
+        return INTERRUPTED if isinstance(exc.__cause__, KeyboardInterrupt) else 1
     except PlatformError as exc:
         note(f"error: {exc}")
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone. What the interpreter flushes at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return code if isinstance(code, int) else int(code is not None)

@@ -13,6 +13,16 @@ from pilotlight.cli.output import say, say_foreign, say_json, say_table
 if TYPE_CHECKING:
     from pilotlight.cli.client import Client
 
+_COLUMNS = (
+    ("ENVIRONMENT", "id"),
+    ("STATE", "state"),
+    ("VERSION", "version"),
+    ("RUNTIME", "runtime"),
+    ("ISOLATION", "isolation"),
+    ("INVOCATIONS", "invocations"),
+    ("AGE (S)", "age_s"),
+    ("PEAK (MIB)", "peak_memory_mib"),
+)
 _NOT_THERE = frozenset({404, 501})
 
 
@@ -38,10 +48,9 @@ def command(name: str, *, endpoint: str | None, data_dir: Path | None, as_json: 
         say_foreign(f"{label + ':':<14}{value}")
     if environments:
         say("")
-        columns = sorted({key for environment in environments for key in environment})
         say_table(
-            [column.upper() for column in columns],
-            [[str(env.get(column, "")) for column in columns] for env in environments],
+            [title for title, _ in _COLUMNS],
+            [[_cell(env.get(key)) for _, key in _COLUMNS] for env in environments],
         )
 
 
@@ -69,6 +78,12 @@ def _facts(
         "URL": url,
     }
     return {label: str(value) for label, value in facts.items() if value}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "" if value is None else str(value)
 
 
 def _status(status: str, reason: str | None) -> str:

@@ -87,7 +87,8 @@ def timing(tail: str) -> dict[str, str]:
     """Facts of the REPORT line in a log, by its own names; empty where there is none."""
     for line in reversed(tail.splitlines()):
         if line.startswith("REPORT "):
-            fields = (part.partition(": ") for part in line.split("\t") if ": " in part)
+            parts = line.removeprefix("REPORT ").split("\t")
+            fields = (part.partition(": ") for part in parts if ": " in part)
             return {name.strip(): value.strip() for name, _, value in fields}
     return {}
 

@@ -47,7 +47,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Show a function's log; with --json one object a line."""
-    from pilotlight.cli.client import function_path
     from pilotlight.kernel.system import SystemClock
 
     start_s = parse_since(since, SystemClock().wall())
@@ -56,13 +55,22 @@ def command(
     query |= {"text": grep} if grep else {}
     count = 0
     with connected(endpoint, data_dir) as client:
-        with about(client, name):
-            client.get(function_path(name, "configuration"))
+        if follow:
+            _must_exist(client, name)
         for line in _lines(client, query, follow=follow):
             count += 1
             _show(line, as_json=as_json)
+        if not count:  # a deleted function still has its log
+            _must_exist(client, name)
     if not count:
         note(f"No line since {since} matches. Look further back with --since 7d.")
+
+
+def _must_exist(client: Client, name: str) -> None:
+    from pilotlight.cli.client import function_path
+
+    with about(client, name):
+        client.get(function_path(name, "configuration"))
 
 
 def parse_since(text: str, now_s: float) -> float:
