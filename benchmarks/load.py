@@ -44,9 +44,7 @@ def script(body: str = BODY, headers: Sequence[tuple[str, str]] = ()) -> str:
     return "\n".join(lines)
 
 
-def run(
-    url: str, *, connections: int, seconds: int, served: Sequence[int], text: str = ""
-) -> Load:
+def run(url: str, *, connections: int, seconds: int, served: Sequence[int], text: str = "") -> Load:
     """Load ``url`` for some seconds; ``served`` are the roots of the trees whose CPU counts."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(text or script())

@@ -100,7 +100,7 @@ def _table(
         [
             "server",
             "requests/s",
-            f"x {peer.split(' ')[0]}",
+            f"x {peer.split(' ', maxsplit=1)[0]}",
             "p50 ms",
             "p99 ms",
             "CPU µs/request",

@@ -13,9 +13,6 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from pilotlight.config import Settings
-from pilotlight.config.credentials import Credentials
-from pilotlight.config.runtimes import HostRuntimes
 from pilotlight.control.api import Services
 from pilotlight.control.configstore import AccountConfig, ConfigStore
 from pilotlight.control.gateway import (
@@ -34,7 +31,6 @@ from pilotlight.dataplane.frontend.invoker import FrontendInvoker
 from pilotlight.dataplane.frontend.settings import FrontendSettings
 from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
 from pilotlight.dataplane.sandboxes.container.driver import ContainerDriver
-from pilotlight.dataplane.sandboxes.container.start import Launcher
 from pilotlight.dataplane.sandboxes.process import ProcessDriver
 from pilotlight.dataplane.view import InProcessBarrier, RegistryView
 from pilotlight.dataplane.worker.host import WorkerHost
@@ -47,7 +43,7 @@ from pilotlight.observability.logstore import LogStore, LogStoreLimits
 from pilotlight.observability.prometheus import PrometheusTelemetry
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
 from pilotlight.roles import memory, reports
-from pilotlight.roles.datadir import DataDir
+from pilotlight.roles.prepared import Prepared
 from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.disk import DiskFloor, DiskGuard
 from pilotlight.storage.packages import PackageIntake, blob_name
@@ -56,18 +52,6 @@ from pilotlight.storage.registry import SqlRegistryStore, open_registry
 _MIB = 1024 * 1024
 _CACHE_BYTES = 50 * 1024 * _MIB
 """L1 of the mission: 50 GB on the worker's disk; the disk's floor stops it earlier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What was done while we still had privileges."""
-
-    settings: Settings
-    data: DataDir
-    credentials: Credentials
-    runtimes: HostRuntimes
-    launcher: Launcher | None
-    guest_root: Path
 
 
 @dataclass(slots=True)

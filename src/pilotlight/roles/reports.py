@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pilotlight
 from pilotlight.dataplane.frontend.invoker import FrontendInvoker
 from pilotlight.model.function import Isolation
 from pilotlight.model.ids import RuntimeName
 from pilotlight.ports.sandbox import KeepsBlanks, SandboxDriver
-
-if TYPE_CHECKING:
-    from pilotlight.roles.all_in_one import Prepared
+from pilotlight.roles.prepared import Prepared
 
 
 def own_runtime() -> RuntimeName:

@@ -34,8 +34,9 @@ from pilotlight.kernel.service import Stop, run_parts
 from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import Isolation
 from pilotlight.observability import logging as own_log
-from pilotlight.roles.all_in_one import AllInOne, Prepared
+from pilotlight.roles.all_in_one import AllInOne
 from pilotlight.roles.datadir import DataDir, open_data_dir
+from pilotlight.roles.prepared import Prepared
 from pilotlight.roles.privileges import ServiceUser, drop, give, open_way
 
 log = structlog.get_logger(__name__)
