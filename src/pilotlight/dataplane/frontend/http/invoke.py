@@ -275,7 +275,8 @@ def check_state(function: FunctionVersion) -> None:
     Raises:
         ApiError: ResourceConflictException, with the service's text.
     """
-    if function.state not in {FunctionState.ACTIVE, FunctionState.INACTIVE}:
+    state = function.state
+    if state != FunctionState.ACTIVE and state != FunctionState.INACTIVE:  # noqa: PLR1714 - no set per call
         raise ApiError(
             "ResourceConflictException",
             "The operation cannot be performed at this time. The function is currently in the"

@@ -191,10 +191,11 @@ class Connection(HttpToolsProtocol):
         self._since = self._listener.now
         request = Request(head, self._listener.budget)
         self._incoming = request
-        self._queue.append(request)
-        if self._current is None:
-            self._advance()
+        if self._current is None and not self._queue:
+            self._current = request
+            self._begin(request)
         else:
+            self._queue.append(request)
             self._wait_in_line()
 
     def on_body(self, body: bytes) -> None:
@@ -229,7 +230,8 @@ class Connection(HttpToolsProtocol):
             self._run(request)
         if not request.is_answered and request.head is not None and not request.head.keep_alive:
             self._is_deaf = True
-        self._advance()
+        if self._queue:
+            self._advance()
 
     # -- one request after the other ----------------------------------------------------------
 
@@ -323,7 +325,8 @@ class Connection(HttpToolsProtocol):
             log.error("answered_twice")
             return
         self._write(request, answer)
-        self._advance()
+        if self._queue or self.flow.read_paused:
+            self._advance()
 
     def on_response_complete(self) -> None:
         """The ASGI application has answered the current request."""
