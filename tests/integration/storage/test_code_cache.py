@@ -301,3 +301,27 @@ async def test_a_tree_in_use_is_never_removed(root: Path, packages: Packages) ->
         cache.pin(codes[0])
     with pytest.raises(ValueError, match="not pinned"):
         cache.unpin(codes[1])
+
+
+async def test_trees_come_and_go_under_load_without_harm(root: Path, packages: Packages) -> None:
+    codes = [await packages.add(data=os.urandom(60_000 + n)) for n in range(5)]
+    cache = await opened(root, packages, capacity=150_000)
+
+    async def use(number: int) -> None:
+        for turn in range(6):
+            code = codes[(number + turn) % len(codes)]
+            async with cache.lease(code, None) as path:
+                await asyncio.sleep(0)
+                assert size_of(path / "data") >= 60_000
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(use(number))
+    assert {name for name in names_in(root) if not name.startswith("_")} == {
+        code for code in codes if cache.is_cached(code)
+    }
+    assert names_in(root / "_outgoing") == names_in(root / "_incoming") == []
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size

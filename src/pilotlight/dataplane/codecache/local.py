@@ -148,12 +148,13 @@ class LocalCodeCache(CodeCache):
     async def _add(self, code: Digest, interpreter: Path | None, tag: str | None) -> None:
         folder = self._shelf.incoming()
         try:
+            await asyncio.to_thread(folder.mkdir)
             await self._unpack(code, folder)
             if interpreter is not None:
                 await self._compile(folder, interpreter)
             tags = frozenset[str]() if tag is None else frozenset({tag})
             facts = await asyncio.to_thread(self._shelf.measure, code, folder, tags)
-            # One synchronous step: it is published and known, or neither.
+            # One synchronous step of one system call: it is published and known, or neither.
             self._shelf.publish(code, folder)
             self._trees[code] = facts
         finally:
@@ -185,13 +186,18 @@ class LocalCodeCache(CodeCache):
             Tree(code, facts.size_bytes, self._used[code], self._pins[code] + (code in self._locks))
             for code, facts in self._trees.items()
         ]
-        for code in choose(trees, self._capacity_bytes, keep):
-            # Unknown and without its name before the next await: nobody can get hold of it.
-            del self._trees[code]
-            aside = self._shelf.set_aside(code)
-            self._shelf.forget(code)
-            del self._used[code], self._pins[code]
-            await asyncio.to_thread(self._shelf.discard, aside)
+        # All that were chosen lose their names before the next await: afterwards somebody may
+        # have begun to use one.
+        aside = [self._withdraw(code) for code in choose(trees, self._capacity_bytes, keep)]
+        for folder in aside:
+            await asyncio.to_thread(self._shelf.discard, folder)
+
+    def _withdraw(self, code: Digest) -> Path:
+        """Forget a tree and take its name away; returns what is left to remove."""
+        folder = self._shelf.set_aside(code)
+        del self._trees[code], self._used[code], self._pins[code]
+        self._shelf.forget(code)
+        return folder
 
     @contextmanager
     def _kept(self, code: Digest) -> Iterator[None]:

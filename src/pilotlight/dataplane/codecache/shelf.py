@@ -14,6 +14,7 @@ only within the boot that wrote them: after a power cut a renamed folder may hol
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -53,6 +54,7 @@ class Shelf:
         self._facts = root / "_facts"
         self._incoming = root / "_incoming"
         self._outgoing = root / "_outgoing"
+        self._serial = itertools.count()
 
     def open(self) -> dict[Digest, Facts]:
         """Make the folders, remove what is interrupted or not to be trusted, list the rest."""
@@ -70,8 +72,8 @@ class Shelf:
         return self._load()
 
     def incoming(self) -> Path:
-        """A new empty folder for a tree."""
-        return Path(tempfile.mkdtemp(dir=self._incoming))
+        """A path for a new tree that nobody else uses; nothing is made."""
+        return self._incoming / f"tree-{next(self._serial)}"
 
     def measure(self, code: Digest, tree: Path, tags: frozenset[str]) -> Facts:
         """Measure a complete tree and write down what is known of it."""
@@ -86,8 +88,8 @@ class Shelf:
 
     def set_aside(self, code: Digest) -> Path:
         """Take a tree's name away at once; what remains is removed with `discard`."""
-        aside = Path(tempfile.mkdtemp(dir=self._outgoing))
-        (self.root / code).rename(aside / "tree")
+        aside = self._outgoing / f"tree-{next(self._serial)}"
+        (self.root / code).rename(aside)
         return aside
 
     def discard(self, folder: Path) -> None:
