@@ -124,7 +124,178 @@ LOG_SEGMENT_REMOVED = LogEvent(
     "A file of the log store was removed by retention; reason: age or size.",
 )  # fmt: skip
 
-LOG_EVENTS = (LOG_BATCH_LOST, LOG_SEGMENT_DAMAGED, LOG_SEGMENT_REMOVED)
+_OTHERS = (
+    LogEvent(
+        "request_failed",
+        "error",
+        ("request_id",),
+        "An API request ended in a fault of ours; the caller got a 500.",
+    ),
+    LogEvent(
+        "invoke_failed",
+        "error",
+        ("request_id",),
+        "An invocation ended in a fault of ours before or after the function ran.",
+    ),
+    LogEvent(
+        "connection_failed",
+        "error",
+        (),
+        "Our code failed on a connection; it was closed.",
+    ),
+    LogEvent(
+        "route_failed",
+        "error",
+        (),
+        "Our code failed to begin a request; the caller got a 500.",
+    ),
+    LogEvent(
+        "call_failed",
+        "error",
+        (),
+        "Our code failed inside a request; the caller got a 500.",
+    ),
+    LogEvent(
+        "answered_twice",
+        "error",
+        (),
+        "A request got a second answer, which was not sent: a bug of ours.",
+    ),
+    LogEvent(
+        "url_response_invalid",
+        "info",
+        ("request_id", "reason"),
+        "A function behind a URL answered something that is no HTTP response (502).",
+    ),
+    LogEvent(
+        "blob_collection_failed_for_now",
+        "warning",
+        (),
+        "Unused packages could not be looked for; tried again later.",
+    ),
+    LogEvent(
+        "packages_removed",
+        "info",
+        ("count",),
+        "Packages that no function uses any more were removed.",
+    ),
+    LogEvent(
+        "transition_sweep_failed",
+        "warning",
+        (),
+        "Pending functions could not be looked for; tried again later.",
+    ),
+    LogEvent(
+        "transition_failed_for_now",
+        "warning",
+        ("function",),
+        "A function could not be made ready yet; tried again.",
+    ),
+    LogEvent(
+        "blanks_not_kept",
+        "warning",
+        ("runtime", "why"),
+        "Blank sandboxes of a runtime cannot be kept ready; cold starts there are slower.",
+    ),
+    LogEvent(
+        "checkpoint_failed",
+        "warning",
+        ("path",),
+        "A database's write-ahead log could not be folded in; it grows until that works.",
+    ),
+    LogEvent(
+        "transaction_failed",
+        "error",
+        ("path",),
+        "A write to a database failed; its callers were told.",
+    ),
+    LogEvent(
+        "leftover_sandbox_destroyed",
+        "warning",
+        ("environment", "pid"),
+        "A process of an earlier run was found and ended.",
+    ),
+    LogEvent(
+        "sandboxes_left_over_removed",
+        "info",
+        ("count",),
+        "Sandboxes of an earlier run were found and removed.",
+    ),
+    LogEvent(
+        "sandbox_launcher_ended",
+        "error",
+        ("sandboxes",),
+        "The launcher is gone: no sandbox can be made until Pilotlight starts again.",
+    ),
+    LogEvent(
+        "sandbox_not_removed",
+        "error",
+        ("environment",),
+        "A sandbox could not be removed whole; its remains go at the next start.",
+    ),
+    LogEvent(
+        "leftover_destroyed",
+        "info",
+        ("environment",),
+        "An environment of an earlier run was found and destroyed.",
+    ),
+    LogEvent(
+        "environment_evicted",
+        "info",
+        ("environment", "why"),
+        "An idle environment made room for others.",
+    ),
+    LogEvent(
+        "code_cache_folder_left",
+        "warning",
+        ("folder",),
+        "A folder of the code cache could not be removed; tried again at the next start.",
+    ),
+    LogEvent(
+        "bytecode_incomplete",
+        "warning",
+        ("tree", "reason"),
+        "Not all modules of a package could be compiled; their imports are slower.",
+    ),
+    LogEvent(
+        "unreadable_record",
+        "error",
+        ("record",),
+        "A record of the registry is not understood; what it describes is not served.",
+    ),
+    LogEvent(
+        "view_snapshot_unusable",
+        "warning",
+        ("fault",),
+        "The saved view of the registry cannot be used; it is read anew.",
+    ),
+    LogEvent(
+        "view_not_saved",
+        "warning",
+        ("fault",),
+        "The view of the registry could not be saved; a start without the registry would be stale.",
+    ),
+    LogEvent(
+        "registry_away",
+        "warning",
+        ("revision",),
+        "The registry does not answer; functions are served from the view.",
+    ),
+    LogEvent(
+        "protection_missing",
+        "warning",
+        ("what",),
+        "A limit that the operator allowed to be missing is missing.",
+    ),
+    LogEvent(
+        "on_ready_failed",
+        "error",
+        ("fault",),
+        "What was to run once the platform is ready failed; the platform serves.",
+    ),
+)
+
+LOG_EVENTS = (LOG_BATCH_LOST, LOG_SEGMENT_DAMAGED, LOG_SEGMENT_REMOVED, *_OTHERS)
 
 
 def document() -> str:

@@ -46,7 +46,8 @@ def configure(*, output: str = "auto", level: str = "info", stream: TextIO | Non
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            # Loggers of the standard library give their fields as `extra`.
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *finish,

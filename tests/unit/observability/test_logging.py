@@ -48,9 +48,13 @@ def test_the_standard_library_s_loggers_come_in_the_same_form(stream: io.StringI
     try:
         int("boom")
     except ValueError:
-        logging.getLogger("uvicorn").exception("it_failed")
+        logging.getLogger("uvicorn").exception(
+            "it_failed", extra={"path": "/x", "api_token": "hunter2"}
+        )
     event = json.loads(stream.getvalue())
     assert event["event"] == "it_failed"
+    assert event["path"] == "/x"
+    assert "hunter2" not in stream.getvalue()
     assert "ValueError: invalid" in event["exception"]
 
 

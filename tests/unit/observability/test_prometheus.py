@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -105,11 +103,3 @@ def test_every_exported_metric_is_in_the_catalogue_and_the_reverse() -> None:
 def test_open_metrics_is_served_where_it_is_asked_for() -> None:
     _, content_type = PrometheusTelemetry().exposition("application/openmetrics-text")
     assert content_type.startswith("application/openmetrics-text")
-
-
-def test_the_page_of_metrics_is_fresh() -> None:
-    page = Path(__file__).parents[3] / "docs" / "metrics.md"
-    assert page.read_text() == catalog.document(), (
-        "renew it: python -c 'from pilotlight.observability import catalog; "
-        'print(catalog.document(), end="")\' > docs/metrics.md'
-    )
