@@ -94,7 +94,13 @@ class Database:
         self._writer = threading.Thread(target=self._serve, name=f"write-{path.name}")
         self._writer.start()
 
-    async def write(self, work: Work[T], *, frees: bool = False) -> T:
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        frees: bool = False,
+        announce: Callable[[T], None] | None = None,
+    ) -> T:
         """Run ``work`` in a savepoint of a shared transaction; return after the commit is durable.
 
         Whatever ``work`` raises is raised here and undoes its changes alone. When cancelled, the
@@ -103,6 +109,8 @@ class Database:
         Args:
             work: called once, in the writer thread.
             frees: the write only removes things; it is let through while the disk is nearly full.
+            announce: called in the event loop with the result of a commit, before this returns and
+                also when the caller was cancelled meanwhile.
 
         Raises:
             StorageFull: nothing was changed.
@@ -111,6 +119,8 @@ class Database:
             if self._closed:
                 raise DatabaseClosed(str(self.path))
             answer: Future[T] = Future()
+            if announce is not None:
+                _announce_in_loop(answer, announce)
             self._inbox.put(_Write(work, answer, frees))
             return await asyncio.wrap_future(answer)
 
@@ -212,6 +222,16 @@ class Database:
                     write.answer.set_exception(error)
             return [write for write in batch if write.frees]
         return batch
+
+
+def _announce_in_loop(answer: Future[T], announce: Callable[[T], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def done(answer: Future[T]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            loop.call_soon_threadsafe(announce, answer.result())
+
+    answer.add_done_callback(done)
 
 
 def _run_one(connection: sa.Connection, write: _Write) -> Callable[[], None]:

@@ -76,9 +76,7 @@ class SqlRegistryStore(RegistryStore):
         check_distinct(changes)
         frees = all(isinstance(change, Delete) for change in changes)
         work = partial(_commit, changes=changes, tombstones=self._tombstones)
-        revision = await self._database.write(work, frees=frees)
-        self._watermark.raise_to(revision)
-        return revision
+        return await self._database.write(work, frees=frees, announce=self._watermark.raise_to)
 
     async def changes(self, after_revision: int, limit: int = 1000) -> tuple[Change, ...]:
         return await self._database.read(partial(_changes, after=after_revision, limit=limit))

@@ -254,6 +254,21 @@ class RegistrySuite:
         for number in range(20):
             assert (f"a{number}" in keys) == (f"b{number}" in keys)
 
+    async def test_a_cancelled_commit_that_happened_is_announced(
+        self, store: RegistryStore
+    ) -> None:
+        last = await store.commit([Put("k", "1", "a", b"0")])
+        for number in range(20):
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(store.commit([Put("k", "1", "a", b"%d" % number)]))
+                for _ in range(number % 4):
+                    await asyncio.sleep(0)
+                task.cancel()
+            if changes := await store.changes(last):
+                async with asyncio.timeout(5):
+                    await store.wait_beyond(last)
+                last = changes[-1].revision
+
     async def test_ten_thousand_records_are_listed_and_followed(self, store: RegistryStore) -> None:
         puts = [Put("function", "1", f"{n:05}", b"x" * 200) for n in range(MANY)]
         for start in range(0, MANY, 1000):
