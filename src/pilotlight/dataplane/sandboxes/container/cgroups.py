@@ -103,6 +103,8 @@ def find() -> Hierarchies:
         return Hierarchies()
     v1, v2 = parse_mounts(mountinfo, own)
     v1 = {name: path for name, path in v1.items() if os.access(path, os.W_OK)}
+    if v2 is not None and os.access(_top(v2), os.W_OK):
+        v2 = _top(v2)  # its root may hold processes and groups; a session's own group may not
     offered: frozenset[str] = frozenset()
     if v2 is not None and os.access(v2, os.W_OK):
         with contextlib.suppress(OSError):
@@ -270,7 +272,7 @@ class Groups:
         for home in set(self._homes.values()):
             home.mkdir(exist_ok=True)
         if not self._hierarchies.uses_v1 and self._homes:
-            enable(self._homes["memory"], self._hierarchies.v2_controllers)
+            enable(next(iter(self._homes.values())), self._hierarchies.v2_controllers)
 
     def create(self, key: int, limits: Limits, extra_mib: int = 0) -> Group:
         """Make the groups of one sandbox with their limits; nothing is left when it fails."""

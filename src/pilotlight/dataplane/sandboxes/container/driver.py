@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
+import structlog
+
 from pilotlight.dataplane.sandboxes.container import protocol
 from pilotlight.dataplane.sandboxes.container.blanks import BlankPool
 from pilotlight.dataplane.sandboxes.container.cell import Cell, ContainerSandbox
@@ -27,6 +29,8 @@ from pilotlight.ports.sandbox import (
     SandboxStart,
     SandboxStatus,
 )
+
+log = structlog.get_logger(__name__)
 
 READY_TIMEOUT_S = 20.0
 """Longest start of a runtime in its sandbox, the first start of its zygote included."""
@@ -248,6 +252,8 @@ class ContainerDriver:
         """Nothing can be re-attached: the channel of a sandbox ends with its worker."""
         answer = await self._link.request(protocol.Clean)
         self.leftovers += answer.reply.count
+        if answer.reply.count:
+            log.info("sandboxes_left_over_removed", count=answer.reply.count)
         return ()
 
     async def aclose(self) -> None:
@@ -265,6 +271,8 @@ class ContainerDriver:
 
     def _launcher_gone(self) -> None:
         """Frozen processes of version 1 die only once they are thawed."""
+        if not self._is_closing:
+            log.error("sandbox_launcher_ended", sandboxes=len(self._cells))
         for cell in self._cells.values():
             cell.set_frozen(frozen=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import select
 import socket
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import pilotlight
 from pilotlight.dataplane.sandboxes.container import host
-from pilotlight.model.errors import IsolationMissing, SandboxError
+from pilotlight.model.errors import ConfigurationError, IsolationMissing, SandboxError
 from pilotlight.ports.runtimes import HostRuntime
 
 _HELLO_WITHIN_S = 60.0
 _END_WITHIN_S = 30.0
 _MESSAGE_BYTES = 4096
+_INSTANCE = re.compile(r"[a-z0-9]{1,32}")
 _BOOT = (
     "import sys; sys.path[0:0] = sys.argv.pop().split(':'); "
     "from pilotlight.dataplane.sandboxes.container.launcher_main import main; "
@@ -54,6 +56,10 @@ class LauncherOptions:
     allow_missing: frozenset[str] = frozenset()
     zygote_forks_max: int = 1000
     zygote_age_max_s: int = 3600
+
+    def __post_init__(self) -> None:
+        if not _INSTANCE.fullmatch(self.instance):
+            raise ConfigurationError(f"instance {self.instance!r} must match {_INSTANCE.pattern}")
 
 
 @dataclass(slots=True)
