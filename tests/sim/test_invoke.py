@@ -537,3 +537,26 @@ def test_a_lost_epoch_is_noticed_and_the_frontend_joins_again() -> None:
         assert (await stack.invoke(function, 3)).payload == b"3"
 
     run(test)
+
+
+def test_who_waits_is_queued_behind_fast_runs_too() -> None:
+    def make(loop: SimLoop) -> OneWorker:
+        return OneWorker(
+            loop, worker=WorkerSettings(default_isolation=MEMORY, memory_budget_mib=32)
+        )
+
+    async def test(stack: OneWorker) -> None:
+        function = stack.view.put(a_function())
+        for number in range(80):
+            await stack.invoke(function, number)
+        answers = [stack.submit(function, {"n": n, "sleep": 0.0005}) for n in range(40)]
+        most = 0
+        for _ in range(40):
+            await asyncio.sleep(0.0005)
+            most = max(most, stack.host.environments()[0].in_flight)
+        await asyncio.sleep(1)
+        assert most == 4
+        assert [json.loads(result_of(a).payload)["n"] for a in answers] == list(range(40))
+        assert len(stack.driver.made) == 1
+
+    run(test, make)

@@ -100,8 +100,11 @@ class Slot:
         pool = self._pool
         pool.pace.saw(result.report.duration_ms, has_logged=has_logged)
         pool.account.running -= 1
-        if not self._queue and self._handle is not None:
-            pool.offer(self)
+        if not self._queue:
+            if self._handle is not None:
+                pool.offer(self)
+        elif pool.pace.depth > 1:
+            pool.refill(self)
         done(result)
 
     def lost(self) -> None:
@@ -179,20 +182,24 @@ class Pool:
 
     def offer(self, slot: Slot) -> None:
         """An environment has nothing to do: give it what waits, or keep it."""
-        now_s = self._clock.monotonic() if self._waiters else 0.0
-        while self._waiters:
-            waiting = self._waiters[0]
-            waited_us = max(1, int((now_s - waiting.since_s) * 1e6))
-            if not slot.send(waiting.invocation, waiting.done, waited_us):
-                return
-            self._waiters.popleft()
-            self._telemetry.waiters(-1)
-            if slot.in_flight:
-                return
+        if not self.refill(slot) or slot.in_flight:
+            return
         if self.is_retired:
             slot.retire()
         else:
             self._idle.append(slot)
+
+    def refill(self, slot: Slot) -> bool:
+        """Send what waits, as deep as the handler's pace allows; False when the worker refused."""
+        while self._waiters and slot.in_flight < self.pace.depth:
+            waiting = self._waiters[0]
+            if slot.in_flight and (slot.is_exclusive or waiting.invocation.wants_log):
+                break
+            if not slot.send(waiting.invocation, waiting.done, self._waited_us(waiting)):
+                return False
+            self._waiters.popleft()
+            self._telemetry.waiters(-1)
+        return True
 
     def started(self, slot: Slot) -> None:
         """An environment is ready."""
