@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         return exc.exit_code
     except click.Abort as exc:
         return INTERRUPTED if isinstance(exc.__cause__, KeyboardInterrupt) else 1
-    except PlatformError as exc:
+    except (PlatformError, OSError) as exc:  # OSError: a file of the user's; it names the file
         note(f"error: {exc}")
         return 1
     return code if isinstance(code, int) else int(code is not None)

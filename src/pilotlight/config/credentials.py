@@ -55,7 +55,10 @@ def read_credentials(where: Path) -> Credentials:
         mode = stat.S_IMODE(where.stat().st_mode)
         text = where.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{where} cannot be read: {exc}") from exc
+        raise ConfigurationError(
+            f"{where} cannot be read: {exc}. Use the account that started the server, or export "
+            "AWS_ENDPOINT_URL with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from exc
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(f"{where} is open to other users; close it: chmod 600 {where}")
     found = _ini(text)

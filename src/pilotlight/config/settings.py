@@ -309,8 +309,21 @@ def _contradictions(settings: Settings) -> list[str]:
     return faults
 
 
+def document() -> str:
+    """The content of ``docs/configuration.md``."""
+    return (
+        "# Configuration\n\n"
+        "This page is made from `pilotlight.config.settings`; a test keeps it fresh.\n\n"
+        "Sources, the later one stronger: `pilotlight.toml`, `PILOTLIGHT_…` variables with a "
+        "double underscore between group and key\n(`PILOTLIGHT_AWS__ENDPOINT_URL`), flags of "
+        "`pilotlight up`. A dot below separates group and key: `async.retry_base_delay_s`\nis "
+        "`retry_base_delay_s` in the table `[async]`. An unknown key is an error, and all faults "
+        "are reported at once.\n\n" + settings_table()
+    )
+
+
 def settings_table() -> str:
-    """All settings as a Markdown table, for the documentation."""
+    """All settings as a Markdown table."""
     rows = ["| key | default | unit | allowed | why |", "| --- | --- | --- | --- | --- |"]
     for name, spec, default in specs(Settings):
         rows.append(

@@ -164,8 +164,10 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty folder, no variables but keys."""
+    """An empty folder, no variables but keys, no interpreters but ours."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA", "AWS_REGION", "PILOTLIGHT_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PILOTLIGHT_ROOT_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")

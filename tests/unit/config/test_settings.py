@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pilotlight.config import Address, load_settings
 from pilotlight.config.parsers import address
-from pilotlight.config.settings import Settings, settings_table
+from pilotlight.config.settings import Settings, document, settings_table
 from pilotlight.model.errors import ConfigurationError
 from pilotlight.model.function import Isolation
 
@@ -146,6 +146,14 @@ def test_the_table_names_every_key_and_no_secret_default() -> None:
     table = settings_table()
     assert "`async.retry_base_delay_s`" in table
     assert "`root_secret_access_key` | none" in table
+
+
+def test_the_page_of_settings_is_fresh() -> None:
+    page = Path(__file__).parents[3] / "docs" / "configuration.md"
+    assert page.read_text() == document(), (
+        "renew it: python -c 'from pilotlight.config.settings import document; "
+        'print(document(), end="")\' > docs/configuration.md'
+    )
 
 
 @given(st.text(max_size=40))
