@@ -101,7 +101,9 @@ async def test_close_leaves_nothing_on_the_host(prober: Prober, instance: str) -
     assert host_traces(instance) == []
 
 
-async def test_death_of_the_launcher_ends_every_sandbox_and_is_told(prober: Prober) -> None:
+async def test_death_of_the_launcher_ends_every_sandbox_and_is_told(
+    prober: Prober, tmp_path: Path, instance: str
+) -> None:
     frozen, running = await prober.guest(), await prober.guest()
     frozen.sandbox.freeze()
     tree = processes_of(prober.driver._launcher.process.pid)
@@ -112,6 +114,11 @@ async def test_death_of_the_launcher_ends_every_sandbox_and_is_told(prober: Prob
     await eventually(lambda: not [pid for pid in tree if pid in processes_of(pid)])
     with pytest.raises(SandboxError, match="launcher has ended"):
         await prober.guest()
+    options = launcher_options(tmp_path / "data", tmp_path / "code", instance)
+    second = ContainerDriver(start_launcher(options))
+    await second.adopt()
+    await second.aclose()
+    assert host_traces(instance) == []
 
 
 async def test_the_next_start_removes_what_sigkill_of_everything_left(
