@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections import deque
+from typing import cast
 
 import httptools
 import uvloop
@@ -46,8 +47,7 @@ class Hop(asyncio.Protocol):
         self.rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not inherit it
 
     def submit(self, body: bytes, connection: HttpConnection) -> None:
         if self.current is not None:
@@ -78,8 +78,7 @@ class HttpConnection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not inherit it
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
