@@ -9,6 +9,7 @@ import asyncio
 import random
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
