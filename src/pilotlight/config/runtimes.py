@@ -79,6 +79,11 @@ class HostRuntimes:
         return None if near is None else RuntimeChoice(installed[near], substituted=True)
 
     @property
+    def substitutes(self) -> bool:
+        """Whether a missing version is run on the nearest one."""
+        return self._settings.substitutes
+
+    @property
     def added(self) -> tuple[Path, ...]:
         """Interpreters a user added, in order."""
         return tuple(self._added)
