@@ -146,7 +146,7 @@ class Group:
         try:
             for folder in dict.fromkeys(self.folders.values()):
                 fd = os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-                found.append(fd)  # noqa: PERF401  (what is open when the next one fails)
+                found.append(fd)
         except OSError:
             _close_all(found)
             raise
