@@ -4,7 +4,9 @@ Namespaces, mounts (old and new interface), capabilities, and a fork into new na
 Used by the privileged launcher, by zygotes and inside sandboxes. x86_64 and aarch64.
 
 A raw ``clone`` by-passes `os.fork`: `fork_into` therefore calls the interpreter's own fork hooks,
-else locks would be wrong and ``random`` would not be seeded again in the child.
+else locks would be wrong and ``random`` would not be seeded again in the child. `split_into` leaves
+them out, for a child that only makes system calls: the hooks write to some 200 pages, each of which
+is then copied.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ _NUMBERS = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "pidfd_open": (434, 434),
+    "close_range": (436, 436),
     "openat2": (437, 437),
     "mount_setattr": (442, 442),
 }
@@ -200,13 +203,23 @@ def last_capability() -> int:
         return 40
 
 
+def drop_bounding_set(last_cap: int) -> None:
+    """Give up what programs executed later could gain; the sets in effect stay as they are."""
+    for capability in range(last_cap + 1):
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
 def become(uid: int, gid: int, last_cap: int) -> None:
     """Change to ``uid`` and ``gid`` and give up every capability, for good.
 
     Order matters: the bounding set needs CAP_SETPCAP, the ids need CAP_SETUID.
     """
-    for capability in range(last_cap + 1):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    drop_bounding_set(last_cap)
+    resign(uid, gid)
+
+
+def resign(uid: int, gid: int) -> None:
+    """`become` for a process whose bounding set is empty already."""
     with contextlib.suppress(PermissionError):
         os.setgroups([])  # a namespace with one mapped id forbids it; its groups are nobody there
     os.setresgid(gid, gid, gid)
@@ -249,28 +262,58 @@ def fork_into(flags: int) -> tuple[int, int]:
     Returns:
         (0, -1) in the child, (pid, pidfd) in the parent.
     """
-    if _COLUMN is None:
-        raise OSError(38, f"clone: no system call table for {MACHINE}")
-    pidfd = ctypes.c_int(-1)
-    call = _NUMBERS["clone"][_COLUMN]
-    word = ctypes.c_ulong(flags | CLONE_PIDFD | signal.SIGCHLD)
-    zero = ctypes.c_ulong(0)
     hooks = ctypes.pythonapi
     hooks.PyOS_BeforeFork()
-    pid = int(_raw(call, word, zero, ctypes.byref(pidfd), zero, zero))
+    try:
+        pid, pidfd = split_into(flags)
+    except OSError:
+        hooks.PyOS_AfterFork_Parent()
+        raise
     if pid == 0:
         hooks.PyOS_AfterFork_Child()
-        return 0, -1
-    number = ctypes.get_errno()
-    hooks.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(number, f"clone: {os.strerror(number)}")
-    return pid, pidfd.value
+    else:
+        hooks.PyOS_AfterFork_Parent()
+    return pid, pidfd
+
+
+def split_into(flags: int) -> tuple[int, int]:
+    """`fork_into` without the interpreter's hooks.
+
+    For a child that does not use ``random``, ``threading``, ``logging`` or imports, nor does its
+    parent rely on them having been told.
+    """
+    pidfd = ctypes.c_int(-1)
+    pid = _clone(flags | CLONE_PIDFD, ctypes.byref(pidfd))
+    return pid, pidfd.value if pid else -1
+
+
+def _clone(flags: int, pidfd: object) -> int:
+    if _COLUMN is None:
+        raise OSError(38, f"clone: no system call table for {MACHINE}")
+    zero = ctypes.c_ulong(0)
+    word = ctypes.c_ulong(flags | signal.SIGCHLD)
+    return check(_raw(_NUMBERS["clone"][_COLUMN], word, zero, pidfd, zero, zero), "clone")
+
+
+def fork_last() -> int:
+    """Fork where the parent will never import, log or fork again; as `os.fork` in the child.
+
+    The parent is spared the hooks, and with them its own copies of what they write to.
+    """
+    hooks = ctypes.pythonapi
+    hooks.PyOS_BeforeFork()
+    pid = _clone(0, None)
+    if pid == 0:
+        hooks.PyOS_AfterFork_Child()
+    return pid
 
 
 def close_from(lowest: int) -> None:
     """Close every descriptor from ``lowest`` on."""
-    os.closerange(lowest, _open_files_limit())
+    try:
+        syscall("close_range", lowest, 0xFFFFFFFF, 0)
+    except OSError:  # before Linux 5.9
+        os.closerange(lowest, _open_files_limit())
 
 
 def _open_files_limit() -> int:

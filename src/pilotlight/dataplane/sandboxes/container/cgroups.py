@@ -141,11 +141,17 @@ class Group:
             folder.mkdir()
 
     def join_fds(self) -> list[int]:
-        """``cgroup.procs`` files for the child; the caller closes them."""
+        """Files to write ``0`` to for the child that joins; the caller closes them.
+
+        On version 1 ``tasks``: a single thread that moves itself needs no lock over all processes
+        of the host, which the kernel takes for ``cgroup.procs`` and which costs a wait for RCU,
+        10 ms and more.
+        """
+        name = "tasks" if self.is_v1 else "cgroup.procs"
         found: list[int] = []
         try:
             for folder in dict.fromkeys(self.folders.values()):
-                fd = os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+                fd = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
                 found.append(fd)
         except OSError:
             _close_all(found)
