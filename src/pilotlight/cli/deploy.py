@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@click.argument(
+    "directory", default=Path(), type=click.Path(path_type=Path, readable=False), metavar="[DIR]"
+)
 @server_options
 def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Deploy the function of a folder with its requirements; create it, or update what changed."""

@@ -70,7 +70,9 @@ _FILES = {
 
 
 @click.command()
-@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@click.argument(
+    "directory", default=Path(), type=click.Path(path_type=Path, readable=False), metavar="[DIR]"
+)
 @click.option(
     "--runtime", default=f"python3.{sys.version_info[1]}", help="Runtime of the function."
 )

@@ -95,6 +95,8 @@ class HostRuntimes:
             ConfigurationError: it is no interpreter that we can use; says why.
         """
         where = path.expanduser().absolute()
+        if not where.is_file():
+            raise ConfigurationError(f"{where} is not there, or is not a file; name an interpreter")
         runtime = self._probe(where)
         if runtime is None:
             raise ConfigurationError(
