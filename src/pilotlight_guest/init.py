@@ -13,33 +13,54 @@ from typing import NoReturn
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 
+BLOCKED = frozenset((*FORWARDED, signal.SIGCHLD))
+"""Must be blocked before `run`, from before the runtime is forked: they are waited for."""
+
 STATUS = struct.Struct("<ci")
-"""What goes over the status pipe: ``S`` and the runtime's wait status, or ``E`` and an errno,
-followed by text, when the sandbox could not be made."""
+"""What goes over the status pipe: ``S`` and the runtime's wait status. When the sandbox could not
+be made, ``E``, an errno, text and a line end come first."""
 
 
 def run(runtime: int, status_fd: int) -> NoReturn:
-    """Wait for process ``runtime``, write its wait status to ``status_fd``, then exit."""
+    """Wait for process ``runtime``, write its wait status to ``status_fd``, then exit.
 
-    def forward(signum: int, _frame: object) -> None:
-        try:
-            os.kill(runtime, signum)
-        except ProcessLookupError:
-            return
-
-    for signum in FORWARDED:
-        signal.signal(signum, forward)
+    Handlers would be run by the interpreter; waiting for signals touches less memory.
+    """
     while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == runtime:
+        signum = signal.sigwaitinfo(BLOCKED).si_signo
+        if signum != signal.SIGCHLD:
+            _forward(runtime, signum)
+            continue
+        status = _reap(runtime)
+        if status is not None:
             break
     os.write(status_fd, STATUS.pack(b"S", status))
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
+def _forward(runtime: int, signum: int) -> None:
+    try:
+        os.kill(runtime, signum)
+    except ProcessLookupError:
+        return
+
+
+def _reap(runtime: int) -> int | None:
+    """Reap all that have ended; the runtime's wait status where it is one of them."""
+    try:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == runtime:
+                return status
+            if pid == 0:
+                return None
+    except ChildProcessError:
+        return None
+
+
 def report_failure(status_fd: int, error: BaseException) -> NoReturn:
     """Tell that the sandbox could not be made, and exit."""
     number = error.errno if isinstance(error, OSError) and error.errno else 0
-    text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000]
-    os.write(status_fd, STATUS.pack(b"E", number) + text)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    os.write(status_fd, STATUS.pack(b"E", number) + text.encode("utf-8", "replace")[:2000] + b"\n")
     os._exit(125)

@@ -4,7 +4,9 @@ Namespaces, mounts (old and new interface), capabilities, and a fork into new na
 Used by the privileged launcher, by zygotes and inside sandboxes. x86_64 and aarch64.
 
 A raw ``clone`` by-passes `os.fork`: `fork_into` therefore calls the interpreter's own fork hooks,
-else locks would be wrong and ``random`` would not be seeded again in the child.
+else locks would be wrong and ``random`` would not be seeded again in the child. `split_into` leaves
+them out, for a child that only makes system calls: the hooks write to some 200 pages, each of which
+is then copied.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ MNT_DETACH = 2
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x100, 0x1000, 0x8000
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
 _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 1, 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_CHILD_SUBREAPER = 38, 47, 36
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -52,6 +55,8 @@ _NUMBERS = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "pidfd_open": (434, 434),
+    "close_range": (436, 436),
+    "openat2": (437, 437),
     "mount_setattr": (442, 442),
 }
 
@@ -122,10 +127,25 @@ def pivot_root(new: str, old: str) -> None:
 def open_tree(path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = True) -> int:
     """A detached clone of the mount tree at ``path``; the last component may not be a link.
 
-    Unlike a plain directory descriptor, ``..`` stops at its root.
+    Unlike a plain directory descriptor, ``..`` stops at its root. An empty path means ``dir_fd``.
     """
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW
-    return syscall("open_tree", dir_fd, path.encode(), flags | (AT_RECURSIVE if recursive else 0))
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    how = AT_SYMLINK_NOFOLLOW if path else AT_EMPTY_PATH
+    return syscall("open_tree", dir_fd, path.encode(), flags | how)
+
+
+def open_folder(path: str, *, dir_fd: int = AT_FDCWD) -> int:
+    """An ``O_PATH`` descriptor of a directory; no component of ``path`` may be a link.
+
+    Below ``dir_fd``, where one is given, and then on the same mount: neither ``..`` nor anything
+    mounted there leads away.
+    """
+    resolve = _RESOLVE_NO_SYMLINKS
+    if dir_fd != AT_FDCWD:
+        resolve |= _RESOLVE_BENEATH | _RESOLVE_NO_XDEV
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    how = ctypes.create_string_buffer(struct.pack("QQQ", flags, 0, resolve), 24)
+    return syscall("openat2", dir_fd, path.encode(), how, 24)
 
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool = True) -> None:
@@ -183,13 +203,23 @@ def last_capability() -> int:
         return 40
 
 
+def drop_bounding_set(last_cap: int) -> None:
+    """Give up what programs executed later could gain; the sets in effect stay as they are."""
+    for capability in range(last_cap + 1):
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
 def become(uid: int, gid: int, last_cap: int) -> None:
     """Change to ``uid`` and ``gid`` and give up every capability, for good.
 
     Order matters: the bounding set needs CAP_SETPCAP, the ids need CAP_SETUID.
     """
-    for capability in range(last_cap + 1):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    drop_bounding_set(last_cap)
+    resign(uid, gid)
+
+
+def resign(uid: int, gid: int) -> None:
+    """`become` for a process whose bounding set is empty already."""
     with contextlib.suppress(PermissionError):
         os.setgroups([])  # a namespace with one mapped id forbids it; its groups are nobody there
     os.setresgid(gid, gid, gid)
@@ -208,6 +238,16 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     syscall("capset", header, data)
 
 
+def change_user_only(uid: int) -> None:
+    """Change to ``uid`` and keep every capability we have."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    permitted = next(line for line in status.splitlines() if line.startswith("CapPrm:"))
+    held = int(permitted.split()[1], 16)
+    prctl(PR_SET_KEEPCAPS, 1)
+    os.setresuid(uid, uid, uid)
+    set_capabilities(held, held, 0)
+
+
 def keep_capabilities_over_exec(last_cap: int) -> None:
     """Make all capabilities ambient, so that a user other than 0 keeps them over ``exec``."""
     everything = (1 << (last_cap + 1)) - 1
@@ -222,28 +262,58 @@ def fork_into(flags: int) -> tuple[int, int]:
     Returns:
         (0, -1) in the child, (pid, pidfd) in the parent.
     """
-    if _COLUMN is None:
-        raise OSError(38, f"clone: no system call table for {MACHINE}")
-    pidfd = ctypes.c_int(-1)
-    call = _NUMBERS["clone"][_COLUMN]
-    word = ctypes.c_ulong(flags | CLONE_PIDFD | signal.SIGCHLD)
-    zero = ctypes.c_ulong(0)
     hooks = ctypes.pythonapi
     hooks.PyOS_BeforeFork()
-    pid = int(_raw(call, word, zero, ctypes.byref(pidfd), zero, zero))
+    try:
+        pid, pidfd = split_into(flags)
+    except OSError:
+        hooks.PyOS_AfterFork_Parent()
+        raise
     if pid == 0:
         hooks.PyOS_AfterFork_Child()
-        return 0, -1
-    number = ctypes.get_errno()
-    hooks.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(number, f"clone: {os.strerror(number)}")
-    return pid, pidfd.value
+    else:
+        hooks.PyOS_AfterFork_Parent()
+    return pid, pidfd
+
+
+def split_into(flags: int) -> tuple[int, int]:
+    """`fork_into` without the interpreter's hooks.
+
+    For a child that does not use ``random``, ``threading``, ``logging`` or imports, nor does its
+    parent rely on them having been told.
+    """
+    pidfd = ctypes.c_int(-1)
+    pid = _clone(flags | CLONE_PIDFD, ctypes.byref(pidfd))
+    return pid, pidfd.value if pid else -1
+
+
+def _clone(flags: int, pidfd: object) -> int:
+    if _COLUMN is None:
+        raise OSError(38, f"clone: no system call table for {MACHINE}")
+    zero = ctypes.c_ulong(0)
+    word = ctypes.c_ulong(flags | signal.SIGCHLD)
+    return check(_raw(_NUMBERS["clone"][_COLUMN], word, zero, pidfd, zero, zero), "clone")
+
+
+def fork_last() -> int:
+    """Fork where the parent will never import, log or fork again; as `os.fork` in the child.
+
+    The parent is spared the hooks, and with them its own copies of what they write to.
+    """
+    hooks = ctypes.pythonapi
+    hooks.PyOS_BeforeFork()
+    pid = _clone(0, None)
+    if pid == 0:
+        hooks.PyOS_AfterFork_Child()
+    return pid
 
 
 def close_from(lowest: int) -> None:
     """Close every descriptor from ``lowest`` on."""
-    os.closerange(lowest, _open_files_limit())
+    try:
+        syscall("close_range", lowest, 0xFFFFFFFF, 0)
+    except OSError:  # before Linux 5.9
+        os.closerange(lowest, _open_files_limit())
 
 
 def _open_files_limit() -> int:

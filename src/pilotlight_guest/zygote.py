@@ -12,6 +12,7 @@ files to join. The answer is ``{"ok": true}`` with a pidfd, or ``{"error": …}`
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -32,11 +33,16 @@ MESSAGE_BYTES = 4096
 DESCRIPTORS_MAX = 16
 RUNTIME_MODULE = "pilotlight_guest.python.runtime"
 
-CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS | linux.NEWNET
-"""Namespaces made in the clone. The cgroup namespace follows once the cgroups are joined."""
+CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS
+"""Namespaces made in the clone. The network namespace is there before, the cgroup namespace follows
+once the cgroups are joined."""
 
 _SAFE = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-_HIDDEN_FILES = ("kcore", "keys", "sysrq-trigger", "timer_list", "kmsg", "kpagecount")
+_HIDDEN_FILES = (
+    "kcore", "keys", "sysrq-trigger", "timer_list", "kmsg", "kpagecount",
+    "cmdline",  # of the host's kernel: addresses, devices, now and then a password
+    "interrupts",  # when others type and send
+)  # fmt: skip
 _HIDDEN_FOLDERS = ("acpi", "scsi")
 _READ_ONLY = ("sys", "bus", "fs", "irq")
 _EMPTY = "/var/empty"
@@ -45,10 +51,12 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _OOM_SCORE = b"800"
 
 # AWS's own values (recorded from the service), except the number of processes: that limit is
-# counted over all sandboxes of a tenant, so the pids cgroup holds it instead.
+# counted over all sandboxes of a tenant, so the pids cgroup holds it instead; and of core dumps: 1
+# is the one value at which the kernel starts no handler of the host (core(5)), which would run
+# as the host's root on memory that a function has prepared.
 _LIMITS = {
     resource.RLIMIT_NOFILE: (1024, 1024),
-    resource.RLIMIT_CORE: (10737418240, 10737418240),
+    resource.RLIMIT_CORE: (1, 1),
     resource.RLIMIT_MEMLOCK: (65536, 65536),
     resource.RLIMIT_STACK: (8388608, resource.RLIM_INFINITY),
 }
@@ -67,15 +75,16 @@ class Zygote:
         self.uid = uid
         self.gid = gid
         self.processes_max = processes_max
-        self.last_capability = linux.last_capability()
         self.filter = seccomp.Filter()
         self.runtime = importlib.import_module(RUNTIME_MODULE)
         self.hidden = [f"/proc/{n}" for n in _HIDDEN_FILES if Path(f"/proc/{n}").exists()]
         self.emptied = [f"/proc/{n}" for n in _HIDDEN_FOLDERS if Path(f"/proc/{n}").exists()]
         self.read_only = [f"/proc/{n}" for n in _READ_ONLY if Path(f"/proc/{n}").exists()]
+        self.has_network = False
 
     def serve(self) -> None:
         """Fork on request until the launcher closes the socket."""
+        self._prepare_network()
         self.control.send(b"ready")
         while True:
             message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, DESCRIPTORS_MAX)
@@ -86,45 +95,81 @@ class Zygote:
             finally:
                 for fd in fds:
                     os.close(fd)
+            with contextlib.suppress(OSError):  # the next fork tries again and tells
+                self._prepare_network()
+
+    def _prepare_network(self) -> None:
+        """Enter the fresh network namespace that the next sandbox gets.
+
+        To make one takes milliseconds, so it is there before it is asked for. We have no socket in
+        it and leave it for another before the next fork.
+        """
+        if not self.has_network:
+            linux.unshare(linux.NEWNET)
+            raise_loopback()
+            self.has_network = True
 
     def _fork(self, request: dict[str, str], fds: list[int]) -> None:
         try:
-            pid, pidfd = linux.fork_into(CLONE)
+            self._prepare_network()
+            pid, pidfd = linux.split_into(CLONE)
         except OSError as error:
             self.control.send(json.dumps({"error": str(error)}).encode())
             return
         if pid == 0:
             self._child(request, fds)
+        self.has_network = False
         socket.send_fds(self.control, [b'{"ok": true}'], [pidfd])
         os.close(pidfd)
 
     def _child(self, request: dict[str, str], fds: list[int]) -> NoReturn:
-        """Everything from the fresh clone to the runtime; the process becomes init."""
+        """Process 1: join the cgroups, fork the runtime, give up everything, be init.
+
+        What writes to much memory is left to the runtime's process, which needs its own copies of
+        most of it anyway. From the fork on, this process is not dumpable, so that what it holds
+        stays closed to the runtime, which has the same user.
+        """
         channel, log, status, *cgroups = fds
         try:
-            self.control.close()
+            os.close(self.control.fileno())
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             self._join(cgroups)
-            self._isolate(request["hostname"])
-            self._limit()
-            linux.become(self.uid, self.gid, self.last_capability)
-            self.filter.install()
-            linux.prctl(linux.PR_SET_DUMPABLE, 0)  # what init holds stays closed to the runtime
-            runtime = os.fork()
+            write_file("/proc/self/oom_score_adj", _OOM_SCORE)
+            linux.prctl(linux.PR_SET_DUMPABLE, 0)
+            runtime = linux.fork_last()
+            if runtime == 0:
+                self._furnish(request, channel, log, status)
+            for fd in (channel, log, 0, 1, 2):
+                os.close(fd)
+            self._confine()
         except BaseException as error:  # told to the driver, then the process ends
             init.report_failure(status, error)
-        if runtime == 0:
-            self._run(channel, log, status)
-        for fd in (channel, log, 0, 1, 2):
-            os.close(fd)
         init.run(runtime, status)
+
+    def _furnish(self, request: dict[str, str], channel: int, log: int, status: int) -> NoReturn:
+        """Process 2: close the sandbox off, then be the runtime."""
+        try:
+            self._isolate(request["hostname"])
+            self._confine()
+            linux.prctl(linux.PR_SET_DUMPABLE, 1)
+        except BaseException as error:  # told to the driver, then the sandbox ends
+            init.report_failure(status, error)
+        os.close(status)
+        self._run(channel, log)
 
     def _join(self, cgroups: list[int]) -> None:
         for fd in cgroups:
             os.write(fd, b"0")
             os.close(fd)
         linux.unshare(linux.NEWCGROUP)
+
+    def _confine(self) -> None:
+        """The function's user, no capability, the system call filter."""
+        if self.processes_max:
+            set_limit(resource.RLIMIT_NPROC, self.processes_max, self.processes_max)
+        linux.resign(self.uid, self.gid)
+        self.filter.install()
 
     def _isolate(self, hostname: str) -> None:
         linux.mount("proc", "/proc", "proc", _SAFE)
@@ -138,20 +183,10 @@ class Zygote:
             linux.move_mount(fd, path)
             os.close(fd)
         linux.set_hostname(hostname.encode())
-        raise_loopback()
 
-    def _limit(self) -> None:
-        Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE)
-        for which, wanted in _LIMITS.items():
-            set_limit(which, *wanted)
-        if self.processes_max:
-            set_limit(resource.RLIMIT_NPROC, self.processes_max, self.processes_max)
-
-    def _run(self, channel: int, log: int, status: int) -> NoReturn:
+    def _run(self, channel: int, log: int) -> NoReturn:
         """Become the runtime: descriptors 0, 1, 2 and the channel as 3, nothing else."""
         try:
-            linux.prctl(linux.PR_SET_DUMPABLE, 1)
-            os.close(status)
             os.dup2(log, 1)
             os.dup2(log, 2)
             high = fcntl.fcntl(channel, fcntl.F_DUPFD_CLOEXEC, 64)
@@ -163,6 +198,15 @@ class Zygote:
             traceback.print_exc()
         finally:
             os._exit(125)
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file of ``/proc`` with as little code as can be."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
 
 
 def raise_loopback() -> None:
@@ -201,6 +245,14 @@ def set_limit(which: int, soft: int, hard: int) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
+def _inherit() -> None:
+    """Do once what every sandbox inherits: signals that init waits for, limits, bounding set."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, init.BLOCKED)
+    for which, wanted in _LIMITS.items():
+        set_limit(which, *wanted)
+    linux.drop_bounding_set(linux.last_capability())
+
+
 def main(control_fd: int, options: dict[str, int]) -> NoReturn:
     """Prepare, then serve until the launcher ends. Called once, by the launcher's exec."""
     control = socket.socket(fileno=control_fd)
@@ -209,11 +261,14 @@ def main(control_fd: int, options: dict[str, int]) -> NoReturn:
         os._exit(0)  # from then on the launcher is our parent
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.mount("proc", "/proc", "proc", _SAFE)
+    with contextlib.suppress(OSError):  # the system call filter forbids it, too
+        Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
     open_pipe_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
+    _inherit()
     zygote = Zygote(control, options["uid"], options["gid"], options["processes_max"])
     gc.collect()
     gc.freeze()

@@ -302,7 +302,7 @@ def test_sandbox_failures_are_tried_again_once_and_then_told() -> None:
 def test_missing_runtime_code_and_isolation_are_told_with_what_to_do() -> None:
     async def test(stack: OneWorker) -> None:
         old = stack.view.put(a_function("old", runtime="python3.9"))
-        with pytest.raises(ApiError, match=r"pilotlight runtime add python3\.9"):
+        with pytest.raises(ApiError, match="pilotlight runtime add PATH"):
             await stack.invoke(old)
         strict = stack.view.put(a_function("strict", isolation=Isolation.CONTAINER))
         with pytest.raises(SandboxError, match="never downgraded"):

@@ -8,6 +8,7 @@ path and modification time, beside the interpreters that a user added.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ from pilotlight.config.settings import Settings
 from pilotlight.model.errors import ConfigurationError
 from pilotlight.model.ids import RuntimeName
 from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
+
+log = logging.getLogger(__name__)
 
 MINORS = range(9, 14)
 """Python versions that the guest runs on: 3.9 to 3.13."""
@@ -76,6 +79,11 @@ class HostRuntimes:
         return None if near is None else RuntimeChoice(installed[near], substituted=True)
 
     @property
+    def substitutes(self) -> bool:
+        """Whether a missing version is run on the nearest one."""
+        return self._settings.substitutes
+
+    @property
     def added(self) -> tuple[Path, ...]:
         """Interpreters a user added, in order."""
         return tuple(self._added)
@@ -87,6 +95,8 @@ class HostRuntimes:
             ConfigurationError: it is no interpreter that we can use; says why.
         """
         where = path.expanduser().absolute()
+        if not where.is_file():
+            raise ConfigurationError(f"{where} is not there, or is not a file; name an interpreter")
         runtime = self._probe(where)
         if runtime is None:
             raise ConfigurationError(
@@ -159,7 +169,7 @@ class HostRuntimes:
         try:
             if required:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(content, indent=1) + "\n")
+            _write_new(draft, json.dumps(content, indent=1) + "\n")
             draft.replace(self._file)
         except OSError as exc:
             if required:
@@ -250,6 +260,14 @@ def _plain(known: _Known) -> dict[str, object]:
     }
 
 
+def _write_new(draft: Path, text: str) -> None:
+    """Write a file that nobody prepared: the directory may belong to another user."""
+    draft.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(draft, flags, 0o644), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def _load(file: Path) -> tuple[dict[str, _Known], list[Path]]:
     """What is kept; nothing where there is no file.
 
@@ -257,6 +275,12 @@ def _load(file: Path) -> tuple[dict[str, _Known], list[Path]]:
         ConfigurationError: the file is damaged; it may hold what a user added.
     """
     try:
+        owner = file.stat().st_uid
+        if os.geteuid() == 0 and owner != 0:
+            # The data directory is the service user's. Whoever took that over could name programs
+            # here, and the next start would run them as root.
+            log.warning("runtimes_forgotten", extra={"file": str(file), "owner": owner})
+            return {}, []
         content = json.loads(file.read_text())
         added = [Path(path) for path in content["added"]]
         known = {path: _known(row) for path, row in content["probed"].items()}

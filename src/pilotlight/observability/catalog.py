@@ -258,6 +258,12 @@ _OTHERS = (
         "Not all modules of a package could be compiled; their imports are slower.",
     ),
     LogEvent(
+        "runtimes_forgotten",
+        "warning",
+        ("file", "owner"),
+        "Added interpreters were written by another user than root, who runs them: not believed.",
+    ),
+    LogEvent(
         "unreadable_record",
         "error",
         ("record",),

@@ -118,7 +118,8 @@ class _Assembly:
         self._clock = SystemClock()
         self._ids = SystemIds()
         self._account = AccountId(self._settings.account_id)
-        self._telemetry = PrometheusTelemetry()
+        self._logs = LogStore(prepared.data.logs, self._clock, self._log_limits())
+        self._telemetry = PrometheusTelemetry(log_counts=self._logs.counts)
 
     async def build(self) -> AllInOne:
         """Make everything; nothing runs yet."""
@@ -175,15 +176,15 @@ class _Assembly:
 
     async def _stores(self) -> _Stores:
         data = self._prepared.data
-        guard = DiskGuard(data.root, DiskFloor(bytes=self._settings.disk_floor_mib * _MIB))
+        floor = DiskFloor(bytes=self._settings.disk_floor_mib * _MIB)
+        guard = DiskGuard(data.root, floor)
         registry = await self._stack.enter_async_context(open_registry(data.registry, guard=guard))
         blobs = await LocalBlobStore.open(data.blobs, guard=guard)
-        intake = PackageIntake(blobs, data.cache / "intake")
+        intake = PackageIntake(blobs, data.cache / "intake", floor=floor)
         cache = await open_code_cache(
             data.code, intake.unpack, self._interpreter_of, capacity_bytes=_CACHE_BYTES
         )
-        logs = LogStore(data.logs, self._clock, self._log_limits())
-        return _Stores(registry, blobs, intake, cache, logs)
+        return _Stores(registry, blobs, intake, cache, self._logs)
 
     def _control(self, stores: _Stores, view: RegistryView) -> _Control:
         barrier = InProcessBarrier([view])

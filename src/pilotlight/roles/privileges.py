@@ -70,13 +70,36 @@ def open_way(paths: Iterable[Path]) -> None:
             os.close(tree)
 
 
-def give(root: Path, user: ServiceUser) -> None:
-    """Hand a directory and all in it to the service user; symbolic links are not followed."""
-    for folder, names, files in os.walk(root):
+def give(root: Path, user: ServiceUser, keep: frozenset[str] = frozenset()) -> None:
+    """Hand a directory and all in it to the service user.
+
+    The directory belongs to that user since the last start, so nothing in it is believed: no
+    link is followed, not even one put there meanwhile, and a file with a second name elsewhere
+    (a hard link) stays whose it is.
+
+    Args:
+        root: the directory.
+        user: who gets it.
+        keep: names directly in it that stay ours.
+    """
+    for folder, names, files, folder_fd in os.fwalk(root):
+        if folder == os.fspath(root):
+            names[:] = [name for name in names if name not in keep]
+            files = [name for name in files if name not in keep]  # noqa: PLW2901  (of this folder)
         for name in (".", *names, *files):
-            path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each file is slow)
-            if os.lstat(path).st_uid != user.uid:
-                os.chown(path, user.uid, user.gid, follow_symlinks=False)
+            if os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_uid != user.uid:
+                _give_one(name, folder_fd, user)
+
+
+def _give_one(name: str, folder_fd: int, user: ServiceUser) -> None:
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder_fd)
+    try:
+        facts = os.fstat(fd)
+        is_file = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+        if is_file or stat.S_ISDIR(facts.st_mode):
+            os.chown(f"/proc/self/fd/{fd}", user.uid, user.gid)
+    finally:
+        os.close(fd)
 
 
 def drop(user: ServiceUser) -> None:

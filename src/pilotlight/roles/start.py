@@ -35,7 +35,7 @@ from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import Isolation
 from pilotlight.observability import logging as own_log
 from pilotlight.roles.all_in_one import AllInOne
-from pilotlight.roles.datadir import DataDir, open_data_dir
+from pilotlight.roles.datadir import KEPT_BY_ROOT, DataDir, open_data_dir
 from pilotlight.roles.prepared import Prepared
 from pilotlight.roles.privileges import ServiceUser, drop, give, open_way
 
@@ -90,7 +90,7 @@ def _prepare(settings: Settings, data: DataDir) -> tuple[Prepared, Launcher | No
         prefixes = [r.prefix for r in runtimes.installed().values()]
         ours = [Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
         open_way([data.root, *ours, *prefixes])
-        give(data.root, user)
+        give(data.root, user, KEPT_BY_ROOT)
         drop(user)
     os.chdir(data.root)
     return Prepared(settings, data, credentials, runtimes, launcher, _PACKAGE), launcher

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -85,6 +86,7 @@ class SandboxDriverSuite:
     async def driver(self, driver_factory: DriverFactory) -> AsyncIterator[SandboxDriver]:
         """A driver, closed after the test."""
         driver = await driver_factory()
+        gc.collect()  # what former tests dropped must not go while this one counts
         yield driver
         await driver.aclose()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.roles.privileges import closed_ancestors
+from pilotlight.roles.privileges import ServiceUser, closed_ancestors, give
 
 PROGRAM = """
 import json, os, sys
@@ -71,3 +71,24 @@ def test_the_outermost_closed_directory_stands_for_all_below(tmp_path: Path) -> 
     found = closed_ancestors(paths)
     assert list(found) == [closed[-1] if closed else tmp_path]
     assert set(next(iter(found.values()))) == {paths[0], paths[2]}
+
+
+@pytest.mark.needs("root")
+def test_giving_follows_no_link_and_keeps_what_root_needs(tmp_path: Path) -> None:
+    """A service user that was taken over prepares its directory for the next start by root."""
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    (data / "sandbox").mkdir(parents=True)
+    outside.mkdir()
+    victims = [outside / "linked", outside / "named", outside / "inside"]
+    for victim in victims:
+        victim.write_text("root's")
+    (data / "soft").symlink_to(victims[0])
+    (data / "hard").hardlink_to(victims[1])
+    (data / "folder").symlink_to(outside)
+    (data / "deep").mkdir()
+    (data / "deep" / "sandbox").write_text("not the launcher's")
+    give(data, ServiceUser(64123, 64124), frozenset({"sandbox"}))
+    assert [v.stat().st_uid for v in (*victims, outside)] == [0] * 4
+    assert (data / "sandbox").stat().st_uid == 0
+    assert (data / "deep" / "sandbox").stat().st_uid == 64123
+    assert data.stat().st_uid == 64123

@@ -21,7 +21,7 @@ from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.registry import open_registry
 from pilotlight.testing.recording import Disk, Recording, record
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.needs("strace")]
 
 WORKLOAD = Path(__file__).with_name("durable_workload.py")
 blob_body = runpy.run_path(str(WORKLOAD))["blob_body"]
@@ -29,8 +29,6 @@ blob_body = runpy.run_path(str(WORKLOAD))["blob_body"]
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    if shutil.which("strace") is None:
-        pytest.skip("the host lacks strace")
     folder = tmp_path_factory.mktemp("recording")
     root = folder / "data"
     root.mkdir()

@@ -151,3 +151,30 @@ def test_no_version_is_nearer_than_the_nearest(wanted: int, minors: set[int]) ->
     found = minor_of(nearest(RuntimeName(f"python3.{wanted}"), names) or "")
     assert found is not None
     assert abs(found - wanted) == min(abs(minor - wanted) for minor in minors)
+
+
+@pytest.mark.needs("root")
+def test_root_runs_no_interpreter_that_another_user_wrote_down(only_own: Path) -> None:
+    """The data directory is the service user's; root reads it at the next start."""
+    data = only_own / "data"
+    ran = only_own / "ran"
+    named = script(only_own / "evil", f'touch {ran}; exec {sys.executable} "$@"')
+    data.mkdir()
+    file = data / "runtimes.json"
+    file.write_text(json.dumps({"added": [str(named)], "probed": {}}))
+    os.chown(file, 59700, 59700)
+    assert runtimes(only_own).added == ()
+    assert OWN in runtimes(only_own).installed()
+    assert not ran.exists()
+    assert file.stat().st_uid == 0, "renewed"
+
+
+def test_a_link_in_place_of_the_draft_is_not_written_through(only_own: Path) -> None:
+    data = only_own / "data"
+    data.mkdir()
+    victim = only_own / "victim"
+    victim.write_text("precious")
+    (data / f"runtimes.{os.getpid()}").symlink_to(victim)
+    runtimes(only_own).installed()
+    assert victim.read_text() == "precious"
+    assert (data / "runtimes.json").is_file()

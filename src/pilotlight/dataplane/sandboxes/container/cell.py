@@ -110,7 +110,8 @@ class Cell:
             return _KILLED
         kind, value = STATUS.unpack_from(message)
         if kind == b"E":
-            self.failure = message[STATUS.size :].decode("utf-8", "replace")
+            text, _, _ = message[STATUS.size :].partition(b"\n")
+            self.failure = text.decode("utf-8", "replace")
             return 125
         return os.waitstatus_to_exitcode(value)
 
