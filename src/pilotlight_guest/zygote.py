@@ -6,7 +6,7 @@ it holds is closed on exec. It never runs user code. When it ends, all its sandb
 their pid namespaces are inside its own; it ends when the launcher does (end of file, SIGKILL).
 
 Protocol on the control socket (SOCK_SEQPACKET): the zygote says ``ready``; each request is JSON
-``{"hostname": …}`` with descriptors: channel, log pipe, status pipe, then the ``cgroup.procs``
+``{"hostname": …, "is_blank": …}`` with descriptors: channel, log pipe, status pipe, then the ``cgroup.procs``
 files to join. The answer is ``{"ok": true}`` with a pidfd, or ``{"error": …}``.
 """
 
@@ -25,13 +25,16 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pilotlight_guest import init, linux, seccomp
 
 MESSAGE_BYTES = 4096
 DESCRIPTORS_MAX = 16
 RUNTIME_MODULE = "pilotlight_guest.python.runtime"
+REHEARSAL_MODULE = "pilotlight_guest.python.rehearsal"
+_REHEARSALS = 20
+"""Enough for the interpreter to have specialised all code that a start runs."""
 
 CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS
 """Namespaces made in the clone. The network namespace is there before, the cgroup namespace follows
@@ -71,6 +74,7 @@ class Zygote:
         self.processes_max = processes_max
         self.filter = seccomp.Filter()
         self.runtime = importlib.import_module(RUNTIME_MODULE)
+        self.rehearsal = importlib.import_module(REHEARSAL_MODULE)
         self.hidden = [f"/proc/{n}" for n in _HIDDEN_FILES if Path(f"/proc/{n}").exists()]
         self.emptied = [f"/proc/{n}" for n in _HIDDEN_FOLDERS if Path(f"/proc/{n}").exists()]
         self.read_only = [f"/proc/{n}" for n in _READ_ONLY if Path(f"/proc/{n}").exists()]
@@ -103,7 +107,7 @@ class Zygote:
             raise_loopback()
             self.has_network = True
 
-    def _fork(self, request: dict[str, str], fds: list[int]) -> None:
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         try:
             self._prepare_network()
             pid, pidfd = linux.split_into(CLONE)
@@ -116,7 +120,7 @@ class Zygote:
         socket.send_fds(self.control, [b'{"ok": true}'], [pidfd])
         os.close(pidfd)
 
-    def _child(self, request: dict[str, str], fds: list[int]) -> NoReturn:
+    def _child(self, request: dict[str, Any], fds: list[int]) -> NoReturn:
         """Process 1: join the cgroups, fork the runtime, give up everything, be init.
 
         What writes to much memory is left to the runtime's process, which needs its own copies of
@@ -141,7 +145,7 @@ class Zygote:
             init.report_failure(status, error)
         init.run(runtime, status)
 
-    def _furnish(self, request: dict[str, str], channel: int, log: int, status: int) -> NoReturn:
+    def _furnish(self, request: dict[str, Any], channel: int, log: int, status: int) -> NoReturn:
         """Process 2: close the sandbox off, then be the runtime."""
         try:
             self._isolate(request["hostname"])
@@ -150,7 +154,7 @@ class Zygote:
         except BaseException as error:  # told to the driver, then the sandbox ends
             init.report_failure(status, error)
         os.close(status)
-        self._run(channel, log)
+        self._run(channel, log, is_blank=bool(request.get("is_blank")))
 
     def _join(self, cgroups: list[int]) -> None:
         for fd in cgroups:
@@ -178,7 +182,7 @@ class Zygote:
             os.close(fd)
         linux.set_hostname(hostname.encode())
 
-    def _run(self, channel: int, log: int) -> NoReturn:
+    def _run(self, channel: int, log: int, *, is_blank: bool) -> NoReturn:
         """Become the runtime: descriptors 0, 1, 2 and the channel as 3, nothing else."""
         try:
             os.dup2(log, 1)
@@ -187,7 +191,7 @@ class Zygote:
             os.dup2(high, 3, inheritable=False)
             linux.close_from(4)
             gc.enable()
-            self.runtime.main(3)
+            self.runtime.main(3, before_ready=self.rehearsal.run if is_blank else None)
         except Exception:  # ours, not the user's: shown in the function's log
             traceback.print_exc()
         finally:
@@ -262,6 +266,7 @@ def main(control_fd: int, options: dict[str, int]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     _inherit()
     zygote = Zygote(control, options["uid"], options["gid"], options["processes_max"])
+    zygote.rehearsal.run(_REHEARSALS)
     gc.collect()
     gc.freeze()
     try:

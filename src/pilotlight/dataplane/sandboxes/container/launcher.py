@@ -231,7 +231,7 @@ class Launcher:
             sandbox.phases_us["clone"] = _since_us(forked)
             self._made(request, sandbox, pidfd, error)
 
-        zygote.fork(ForkJob([*theirs, *group.join_fds()], done))
+        zygote.fork(ForkJob([*theirs, *group.join_fds()], done, sandbox.is_blank))
 
     def _made(
         self, request: protocol.Make, sandbox: _Sandbox, pidfd: int | None, error: str | None
