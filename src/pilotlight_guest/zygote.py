@@ -47,6 +47,7 @@ _READ_ONLY = ("sys", "bus", "fs", "irq")
 _EMPTY = "/var/empty"
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_OOM_FILE = "/proc/self/oom_score_adj"
 _OOM_SCORE = b"800"
 
 # AWS's own values (recorded from the service), except the number of processes: that limit is
@@ -78,6 +79,7 @@ class Zygote:
         self.hidden = [f"/proc/{n}" for n in _HIDDEN_FILES if Path(f"/proc/{n}").exists()]
         self.emptied = [f"/proc/{n}" for n in _HIDDEN_FOLDERS if Path(f"/proc/{n}").exists()]
         self.read_only = [f"/proc/{n}" for n in _READ_ONLY if Path(f"/proc/{n}").exists()]
+        self.own_oom_score = Path(_OOM_FILE).read_bytes().strip()
         self.has_network = False
 
     def serve(self) -> None:
@@ -110,44 +112,48 @@ class Zygote:
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         try:
             self._prepare_network()
-            pid, pidfd = linux.split_into(CLONE)
+            write_file(_OOM_FILE, _OOM_SCORE)  # inherited; we go back to our own at once
+            try:
+                pid, pidfd = linux.split_into(CLONE)
+                if pid == 0:
+                    self._child(request, fds)
+            finally:
+                write_file(_OOM_FILE, self.own_oom_score)
         except OSError as error:
             self.control.send(json.dumps({"error": str(error)}).encode())
             return
-        if pid == 0:
-            self._child(request, fds)
         self.has_network = False
         socket.send_fds(self.control, [b'{"ok": true}'], [pidfd])
         os.close(pidfd)
 
     def _child(self, request: dict[str, Any], fds: list[int]) -> NoReturn:
-        """Process 1: join the cgroups, fork the runtime, give up everything, be init.
+        """Process 1: fork the runtime at once, give up everything, be init.
 
-        What writes to much memory is left to the runtime's process, which needs its own copies of
-        most of it anyway. From the fork on, this process is not dumpable, so that what it holds
-        stays closed to the runtime, which has the same user.
+        What is written to before the fork is copied for both. This process is not dumpable from
+        before the fork, so that what it holds stays closed to the runtime, which has the same
+        user.
         """
         channel, log, status, *cgroups = fds
         try:
-            os.close(self.control.fileno())
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            self._join(cgroups)
-            write_file("/proc/self/oom_score_adj", _OOM_SCORE)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
             runtime = linux.fork_last()
             if runtime == 0:
-                self._furnish(request, channel, log, status)
-            for fd in (channel, log, 0, 1, 2):
+                self._furnish(request, channel, log, status, cgroups)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._join(cgroups)
+            for fd in (self.control.fileno(), channel, log, 0, 1, 2):
                 os.close(fd)
             self._confine()
         except BaseException as error:  # told to the driver, then the process ends
             init.report_failure(status, error)
         init.run(runtime, status)
 
-    def _furnish(self, request: dict[str, Any], channel: int, log: int, status: int) -> NoReturn:
+    def _furnish(
+        self, request: dict[str, Any], channel: int, log: int, status: int, cgroups: list[int]
+    ) -> NoReturn:
         """Process 2: close the sandbox off, then be the runtime."""
         try:
+            self._join(cgroups)
             self._isolate(request["hostname"])
             self._confine()
             linux.prctl(linux.PR_SET_DUMPABLE, 1)
@@ -157,6 +163,7 @@ class Zygote:
         self._run(channel, log, is_blank=bool(request.get("is_blank")))
 
     def _join(self, cgroups: list[int]) -> None:
+        os.setsid()
         for fd in cgroups:
             os.write(fd, b"0")
             os.close(fd)

@@ -34,6 +34,8 @@ from pilotlight_guest import linux
 _READY_SCRATCHES = 4
 _TENANTS_MAX = 16_384
 _RETRY_S = 0.002
+_PREPARE_AFTER_S = 0.05
+"""How long nothing must have happened before scratches are prepared: a start goes first."""
 _END_WITHIN_S = 15.0
 
 
@@ -133,7 +135,10 @@ class Launcher:
     def run(self) -> None:
         """Serve until the driver has gone, then destroy everything."""
         while not self._is_over:
-            for fd, _ in self._epoll.poll(self._timeout()):
+            events = self._epoll.poll(self._timeout())
+            if not events and not self._is_burying():
+                self._prepare()
+            for fd, _ in events:
                 action = self._readable.get(fd)
                 if action is not None:
                     action()
@@ -142,21 +147,18 @@ class Launcher:
         self._end()
 
     def _timeout(self) -> float:
-        if any(s.farewells for s in self._sandboxes.values()):
+        if self._is_burying():
             return _RETRY_S
-        if self._epoll_is_idle() and self._prepare():
-            return 0
-        return -1
+        return _PREPARE_AFTER_S if self._scratches.wants_more else -1
 
-    def _epoll_is_idle(self) -> bool:
-        return not self._epoll.poll(0, 1)
+    def _is_burying(self) -> bool:
+        return any(s.farewells for s in self._sandboxes.values())
 
-    def _prepare(self) -> bool:
+    def _prepare(self) -> None:
         try:
-            return self._scratches.prepare_one()
+            self._scratches.prepare_one()
         except OSError as error:
             log(f"a scratch file could not be prepared: {error}")
-            return False
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
         self._readable[fd] = action
