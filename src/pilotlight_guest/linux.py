@@ -31,10 +31,11 @@ MNT_DETACH = 2
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x100, 0x1000, 0x8000
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
 _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 1, 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_CHILD_SUBREAPER = 38, 47, 36
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -55,6 +56,7 @@ _NUMBERS = {
     "fsmount": (432, 432),
     "pidfd_open": (434, 434),
     "close_range": (436, 436),
+    "openat2": (437, 437),
     "mount_setattr": (442, 442),
 }
 
@@ -125,10 +127,25 @@ def pivot_root(new: str, old: str) -> None:
 def open_tree(path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = True) -> int:
     """A detached clone of the mount tree at ``path``; the last component may not be a link.
 
-    Unlike a plain directory descriptor, ``..`` stops at its root.
+    Unlike a plain directory descriptor, ``..`` stops at its root. An empty path means ``dir_fd``.
     """
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW
-    return syscall("open_tree", dir_fd, path.encode(), flags | (AT_RECURSIVE if recursive else 0))
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    how = AT_SYMLINK_NOFOLLOW if path else AT_EMPTY_PATH
+    return syscall("open_tree", dir_fd, path.encode(), flags | how)
+
+
+def open_folder(path: str, *, dir_fd: int = AT_FDCWD) -> int:
+    """An ``O_PATH`` descriptor of a directory; no component of ``path`` may be a link.
+
+    Below ``dir_fd``, where one is given, and then on the same mount: neither ``..`` nor anything
+    mounted there leads away.
+    """
+    resolve = _RESOLVE_NO_SYMLINKS
+    if dir_fd != AT_FDCWD:
+        resolve |= _RESOLVE_BENEATH | _RESOLVE_NO_XDEV
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    how = ctypes.create_string_buffer(struct.pack("QQQ", flags, 0, resolve), 24)
+    return syscall("openat2", dir_fd, path.encode(), how, 24)
 
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool = True) -> None:
@@ -219,6 +236,16 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     low, high = [s & 0xFFFFFFFF for s in sets], [s >> 32 for s in sets]
     data = ctypes.create_string_buffer(struct.pack("6I", *low, *high), 24)
     syscall("capset", header, data)
+
+
+def change_user_only(uid: int) -> None:
+    """Change to ``uid`` and keep every capability we have."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    permitted = next(line for line in status.splitlines() if line.startswith("CapPrm:"))
+    held = int(permitted.split()[1], 16)
+    prctl(PR_SET_KEEPCAPS, 1)
+    os.setresuid(uid, uid, uid)
+    set_capabilities(held, held, 0)
 
 
 def keep_capabilities_over_exec(last_cap: int) -> None:

@@ -1,12 +1,13 @@
 """The system call filter of a sandbox: what is not allowed is refused.
 
 Calls of another architecture end the process. Calls that are newer than our table answer ENOSYS,
-so that the C library falls back; all others that are not allowed answer EPERM. Five calls are
+so that the C library falls back; all others that are not allowed answer EPERM. Six calls are
 looked at by argument:
 
 * ``clone`` may not make namespaces; ``clone3`` (whose flags a filter cannot see) answers ENOSYS.
-* ``socket`` gives unix, IPv4 and IPv6 stream, datagram and sequenced sockets, and the routing
-  netlink socket that ``getifaddrs`` needs (the sandbox has no capability to change routes).
+* ``socket`` gives unix sockets, TCP and UDP, and the routing netlink socket that ``getifaddrs``
+  needs (the sandbox has no capability to change routes). Other families and protocols would let a
+  function load kernel modules that nobody else uses (SCTP, DCCP, TIPC). ``socketpair``: unix only.
 * ``ioctl`` may not push input into a terminal (TIOCSTI, TIOCLINUX).
 * ``personality`` may ask, and set the default.
 """
@@ -27,15 +28,17 @@ _NR, _ARCH, _ARG0, _ARG1, _ARG2 = 0, 4, 16, 24, 32
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000
-_BY_ARGUMENT = ("clone", "clone3", "socket", "ioctl", "personality")
+_BY_ARGUMENT = ("clone", "clone3", "socket", "socketpair", "ioctl", "personality")
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_SEQPACKET, _SOCK_KIND = 1, 2, 5, 0xF
+_TCP, _UDP = 6, 17
 _MODE_FILTER = 1
 
 _REFUSE = (_RET, 0, 0, _ERRNO | errno.EPERM)
 _ABSENT = (_RET, 0, 0, _ERRNO | errno.ENOSYS)
 _NO_FAMILY = (_RET, 0, 0, _ERRNO | errno.EAFNOSUPPORT)
+_NO_PROTOCOL = (_RET, 0, 0, _ERRNO | errno.EPROTONOSUPPORT)
 _PASS = (_RET, 0, 0, _ALLOW)
 
 
@@ -65,22 +68,37 @@ def _socket() -> list[tuple[int, int, int, int]]:
     return [
         (_LOAD, 0, 0, _ARG0),
         (_JEQ, 4, 0, _AF_UNIX),
-        (_JEQ, 3, 0, _AF_INET),
-        (_JEQ, 2, 0, _AF_INET6),
-        (_JEQ, 8, 0, _AF_NETLINK),
+        (_JEQ, 10, 0, _AF_INET),
+        (_JEQ, 9, 0, _AF_INET6),
+        (_JEQ, 19, 0, _AF_NETLINK),
         _NO_FAMILY,
-        (_LOAD, 0, 0, _ARG1),
+        (_LOAD, 0, 0, _ARG1),  # unix
+        (_AND, 0, 0, _SOCK_KIND),
+        (_JEQ, 3, 0, _SOCK_STREAM),
+        (_JEQ, 2, 0, _SOCK_DGRAM),
+        (_JEQ, 1, 0, _SOCK_SEQPACKET),
+        _REFUSE,
+        _PASS,
+        (_LOAD, 0, 0, _ARG1),  # IPv4 and IPv6
         (_AND, 0, 0, _SOCK_KIND),
         (_JEQ, 2, 0, _SOCK_STREAM),
         (_JEQ, 1, 0, _SOCK_DGRAM),
-        (_JEQ, 0, 1, _SOCK_SEQPACKET),
-        _PASS,
         _REFUSE,
         (_LOAD, 0, 0, _ARG2),
+        (_JEQ, 3, 0, 0),
+        (_JEQ, 2, 0, _TCP),
+        (_JEQ, 1, 0, _UDP),
+        _NO_PROTOCOL,
+        _PASS,
+        (_LOAD, 0, 0, _ARG2),  # netlink
         (_JEQ, 0, 1, 0),
         _PASS,
         _REFUSE,
     ]
+
+
+def _socketpair() -> list[tuple[int, int, int, int]]:
+    return [(_LOAD, 0, 0, _ARG0), (_JEQ, 0, 1, _AF_UNIX), _PASS, _NO_FAMILY]
 
 
 def _ioctl() -> list[tuple[int, int, int, int]]:
@@ -107,7 +125,7 @@ def build(machine: str) -> bytes:
         _ABSENT,
     ]
     special = {"clone": _clone(), "clone3": [_ABSENT], "socket": _socket()}
-    special.update(ioctl=_ioctl(), personality=_personality())
+    special.update(socketpair=_socketpair(), ioctl=_ioctl(), personality=_personality())
     for name, body in special.items():
         rows += [(_JEQ, 0, len(body), by_name[name]), *body]
     plain = [number for name, number in by_name.items() if name not in _BY_ARGUMENT]

@@ -41,7 +41,11 @@ CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS
 once the cgroups are joined."""
 
 _SAFE = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-_HIDDEN_FILES = ("kcore", "keys", "sysrq-trigger", "timer_list", "kmsg", "kpagecount")
+_HIDDEN_FILES = (
+    "kcore", "keys", "sysrq-trigger", "timer_list", "kmsg", "kpagecount",
+    "cmdline",  # of the host's kernel: addresses, devices, now and then a password
+    "interrupts",  # when others type and send
+)  # fmt: skip
 _HIDDEN_FOLDERS = ("acpi", "scsi")
 _READ_ONLY = ("sys", "bus", "fs", "irq")
 _EMPTY = "/var/empty"
@@ -51,10 +55,12 @@ _OOM_FILE = "/proc/self/oom_score_adj"
 _OOM_SCORE = b"800"
 
 # AWS's own values (recorded from the service), except the number of processes: that limit is
-# counted over all sandboxes of a tenant, so the pids cgroup holds it instead.
+# counted over all sandboxes of a tenant, so the pids cgroup holds it instead; and of core dumps: 1
+# is the one value at which the kernel starts no handler of the host (core(5)), which would run
+# as the host's root on memory that a function has prepared.
 _LIMITS = {
     resource.RLIMIT_NOFILE: (1024, 1024),
-    resource.RLIMIT_CORE: (10737418240, 10737418240),
+    resource.RLIMIT_CORE: (1, 1),
     resource.RLIMIT_MEMLOCK: (65536, 65536),
     resource.RLIMIT_STACK: (8388608, resource.RLIM_INFINITY),
 }
@@ -266,6 +272,8 @@ def main(control_fd: int, options: dict[str, int]) -> NoReturn:
         os._exit(0)  # from then on the launcher is our parent
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.mount("proc", "/proc", "proc", _SAFE)
+    with contextlib.suppress(OSError):  # the system call filter forbids it, too
+        Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)

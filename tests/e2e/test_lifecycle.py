@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -38,18 +39,16 @@ pytestmark = [pytest.mark.timeout(180)]
 ORDINARY_USER = 61234
 
 
-def host_resources() -> set[str]:
-    """Mounts, loop devices and cgroups of Pilotlight on this host."""
-    found = {
-        line.split()[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        if "pilotlight" in line
-    }
+def host_resources(data: Path) -> set[str]:
+    """Mounts, loop devices and cgroups on this host that belong to one data directory."""
+    marks = (hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10], str(data))
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found = {line.split()[4] for line in mounts if any(mark in line for mark in marks)}
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"{folder}/{n}" for n in names if "pilotlight" in n}
+        found |= {f"{folder}/{name}" for name in names if any(mark in name for mark in marks)}
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        if "pilotlight" in (text := backing.read_text()) or "data" in text:
-            found.add(text.strip())
+        text = backing.read_text().strip()
+        found |= {text} if any(mark in text for mark in marks) else set()
     return found
 
 
@@ -65,12 +64,13 @@ def gone(pids: list[int]) -> bool:
 
 
 def test_sigterm_lets_a_running_invocation_finish_and_leaves_nothing(tmp_path: Path) -> None:
-    before = host_resources()
-    platform = start_platform(tmp_path / "data", *isolation_arguments())
+    data = tmp_path / "data"
+    platform = start_platform(data, *isolation_arguments())
     api = lambda_client(platform)
     slow = "import time\ndef handler(e, c):\n    time.sleep(2)\n    return 'done'\n"
     create(api, "slow", zipped({"app.py": slow}))
     pids = platform.tree()
+    assert os.geteuid() != 0 or host_resources(data), "what is looked for is not there"
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(invoke(api, "slow", {})[0]))
     caller.start()
@@ -80,11 +80,10 @@ def test_sigterm_lets_a_running_invocation_finish_and_leaves_nothing(tmp_path: P
     caller.join(20)
     assert answers == ["done"]
     assert gone(pids)
-    assert host_resources() <= before
+    assert not host_resources(data)
 
 
 def test_after_sigkill_a_restart_cleans_up_and_serves_the_same_functions(tmp_path: Path) -> None:
-    before = host_resources()
     data = tmp_path / "data"
     platform = start_platform(data, *isolation_arguments())
     api = lambda_client(platform)
@@ -99,11 +98,10 @@ def test_after_sigkill_a_restart_cleans_up_and_serves_the_same_functions(tmp_pat
         for _ in eventually(10):
             if gone(pids):
                 break
-    assert host_resources() <= before
+    assert not host_resources(data)
 
 
 def test_sigkill_of_every_process_is_cleaned_up_too(tmp_path: Path) -> None:
-    before = host_resources()
     data = tmp_path / "data"
     platform = start_platform(data, *isolation_arguments())
     api = lambda_client(platform)
@@ -120,7 +118,7 @@ def test_sigkill_of_every_process_is_cleaned_up_too(tmp_path: Path) -> None:
         for _ in eventually(10):
             if gone(pids):
                 break
-    assert host_resources() <= before
+    assert not host_resources(data)
 
 
 def test_a_second_start_on_the_same_data_directory_says_so(platform: Platform) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotlight.cli.client import Client, function_path
-from pilotlight.cli.output import note, say
+from pilotlight.cli.output import progress, say
 from pilotlight.cli.publishing import Publisher
 from pilotlight.config.project import Project
 from pilotlight.config.target import Target
@@ -60,9 +60,10 @@ class Demonstration:
             CommandFailed: a step failed; the platform serves on.
         """
         project = Project(name=NAME, runtime=_own_runtime(), handler="app.handler", url=True)
-        publisher = Publisher(self._client, project, note)
-        publisher.publish(_package(f"{_SOURCE}\n# deployed {self._clock.wall():.0f}\n"))
-        url = publisher.publish_url()
+        with progress(f"deploying the sample function {NAME}") as step:
+            publisher = Publisher(self._client, project, step)
+            publisher.publish(_package(f"{_SOURCE}\n# deployed {self._clock.wall():.0f}\n"))
+            url = publisher.publish_url()
         say("")
         self._invoke("cold")
         self._invoke("warm")

@@ -12,11 +12,13 @@ from pilotlight.cli.output import note, progress, say, say_json
 
 if TYPE_CHECKING:
     from pilotlight.config.project import Project
-    from pilotlight.ports.runtimes import RuntimeChoice
+    from pilotlight.ports.runtimes import HostRuntime
 
 
 @click.command()
-@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@click.argument(
+    "directory", default=Path(), type=click.Path(path_type=Path, readable=False), metavar="[DIR]"
+)
 @server_options
 def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
     """Deploy the function of a folder with its requirements; create it, or update what changed."""
@@ -26,11 +28,11 @@ def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_
 
     project = read_project(directory)
     with connected(endpoint, data_dir) as client:
-        substitution = Substitution(client.target, data_dir)
+        substitution = Substitution(client, data_dir)
         warning = substitution.warning(project.runtime)
         if warning:
             note(f"warning: {warning}")
-        package = _package(directory, project, substitution.choice(project.runtime))
+        package = _package(directory, project, substitution.interpreter(project.runtime))
         with progress(f"deploying {project.name} ({len(package)} bytes)") as step:
             publisher = Publisher(client, project, step)
             function = publisher.publish(package)
@@ -52,7 +54,7 @@ def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_
     note(f"Next: pilotlight invoke {project.name} --log")
 
 
-def _package(directory: Path, project: Project, choice: RuntimeChoice | None) -> bytes:
+def _package(directory: Path, project: Project, runtime: HostRuntime | None) -> bytes:
     from pilotlight.cli.packing import pack
     from pilotlight.cli.requirements import installed
 
@@ -60,7 +62,7 @@ def _package(directory: Path, project: Project, choice: RuntimeChoice | None) ->
         directory,
         directory / project.requirements,
         wanted=project.runtime,
-        runtime=choice.runtime if choice else None,
+        runtime=runtime,
     )
     roots = [directory] if folder is None else [directory, folder]
     return pack(roots, project.ignore)

@@ -17,7 +17,7 @@ _COLUMNS = (
     ("ENVIRONMENT", "id"),
     ("STATE", "state"),
     ("VERSION", "version"),
-    ("RUNTIME", "runtime"),
+    ("RUNTIME", "runs_on"),
     ("ISOLATION", "isolation"),
     ("INVOCATIONS", "invocations"),
     ("AGE (S)", "age_s"),
@@ -40,11 +40,26 @@ def command(name: str, *, endpoint: str | None, data_dir: Path | None, as_json: 
         config: dict[str, Any] = found["Configuration"]
         url = _function_url(client, name)
         environments = _environments(client, str(config["FunctionName"]))
-        runtime = Substitution(client.target, data_dir).label(config.get("Runtime"))
+        substitution = Substitution(client, data_dir)
+        runtime = substitution.label(config.get("Runtime"))
+        isolation = _isolation(client, found.get("Tags") or {})
+        cold_start = _last_cold_start(client, str(config["FunctionName"]))
+    for one in environments:
+        one["runs_on"] = substitution.label(one.get("runtime"))
     if as_json:
-        say_json(found | {"FunctionUrl": url, "Environments": environments, "RunsOn": runtime})
+        more = {
+            "FunctionUrl": url,
+            "Environments": environments,
+            "RunsOn": runtime,
+            "Isolation": isolation,
+            "LastColdStart": cold_start,
+        }
+        say_json(found | more)
         return
-    for label, value in _facts(config, found.get("Tags") or {}, runtime=runtime, url=url).items():
+    facts = _facts(config, runtime=runtime, isolation=isolation, url=url)
+    if cold_start:
+        facts["Cold start"] = ", ".join(f"{name} {value}" for name, value in cold_start.items())
+    for label, value in facts.items():
         say_foreign(f"{label + ':':<14}{value}")
     if environments:
         say("")
@@ -55,7 +70,7 @@ def command(name: str, *, endpoint: str | None, data_dir: Path | None, as_json: 
 
 
 def _facts(
-    config: dict[str, Any], tags: dict[str, str], *, runtime: str, url: str | None
+    config: dict[str, Any], *, runtime: str, isolation: str | None, url: str | None
 ) -> dict[str, str]:
     """What is shown, in its order; nothing empty."""
     variables = (config.get("Environment") or {}).get("Variables") or {}
@@ -67,7 +82,7 @@ def _facts(
         "Memory": f"{config.get('MemorySize')} MB",
         "Timeout": f"{config.get('Timeout')} s",
         "/tmp": f"{(config.get('EphemeralStorage') or {}).get('Size', 512)} MB",  # noqa: S108
-        "Isolation": tags.get("pilotlight:isolation"),
+        "Isolation": isolation,
         "Variables": ", ".join(sorted(variables)),
         "Code": f"{config.get('CodeSize')} bytes, {config.get('CodeSha256')}",
         "State": _status(config.get("State") or "Active", config.get("StateReason")),
@@ -117,3 +132,47 @@ def _environments(client: Client, name: str) -> list[dict[str, Any]]:
         return []
     found = answer.get("environments", [])
     return [item for item in found if isinstance(item, dict)]
+
+
+def _isolation(client: Client, tags: dict[str, str]) -> str | None:
+    """What the function's tag asks for, else the server's default; None where it does not tell."""
+    from pilotlight.cli.errors import ServerAnswer
+    from pilotlight.cli.publishing import ISOLATION_TAG
+
+    if ISOLATION_TAG in tags:
+        return tags[ISOLATION_TAG]
+    try:
+        status = client.get("/api/v1/status")
+    except ServerAnswer as exc:
+        if exc.status not in _NOT_THERE:
+            raise
+        return None
+    default = (status.get("isolation") or {}).get("default")
+    return f"{default} (the server's default)" if default else None
+
+
+def _last_cold_start(client: Client, name: str) -> dict[str, str]:
+    """Phases of the newest cold start in the log, each with its time; empty where there is none."""
+    from pilotlight.cli.errors import ServerAnswer
+
+    query = {"function": name, "text": "COLD_START", "limit": "1000"}
+    try:
+        lines = client.get("/api/v1/logs", query).get("lines", [])
+    except ServerAnswer as exc:
+        if exc.status not in _NOT_THERE:
+            raise
+        return {}
+    texts = [str(line.get("text", "")) for line in lines if isinstance(line, dict)]
+    return cold_start_phases(texts)
+
+
+def cold_start_phases(texts: list[str]) -> dict[str, str]:
+    """Parts of the last COLD_START line: ``start`` is how, the others are phases with their time."""
+    for text in reversed(texts):
+        if text.startswith("COLD_START "):
+            parts = text.removeprefix("COLD_START ").replace(" Start: ", "\tStart: ").split("\t")
+            fields = (part.partition(": ") for part in parts)
+            known = {name.lower(): value for name, _, value in fields if value}
+            known.pop("requestid", None)
+            return known
+    return {}

@@ -11,6 +11,7 @@ import click
 from pilotlight.cli.options import json_option
 from pilotlight.cli.output import note, say, say_json
 
+RUNTIME = re.compile(r"python3\.[0-9]{1,2}")
 _APP = '''"""The function. Pilotlight calls `handler` once for each invocation."""
 
 from __future__ import annotations
@@ -69,13 +70,19 @@ _FILES = {
 
 
 @click.command()
-@click.argument("directory", default=Path(), type=click.Path(path_type=Path), metavar="[DIR]")
+@click.argument(
+    "directory", default=Path(), type=click.Path(path_type=Path, readable=False), metavar="[DIR]"
+)
 @click.option(
     "--runtime", default=f"python3.{sys.version_info[1]}", help="Runtime of the function."
 )
 @json_option
 def command(directory: Path, *, runtime: str, as_json: bool) -> None:
     """Write a working Python function with its project file; nothing is ever overwritten."""
+    if not RUNTIME.fullmatch(runtime):
+        raise click.UsageError(
+            f"--runtime {runtime!r}: this writes a Python function; give a version such as python3.12"
+        )
     name = function_name(directory.absolute().name)
     written = write_project(directory, name=name, runtime=runtime)
     if as_json:

@@ -19,9 +19,13 @@ def command(*, endpoint: str | None, data_dir: Path | None, as_json: bool) -> No
 
     with connected(endpoint, data_dir) as client:
         functions = list(list_functions(client))
-        substitution = Substitution(client.target, data_dir)
+        substitution = Substitution(client, data_dir)
+        runs_on = {
+            name: substitution.label(name)
+            for name in {str(function.get("Runtime") or "") for function in functions}
+        }
     if as_json:
-        say_json(functions)
+        say_json([f | {"RunsOn": runs_on[str(f.get("Runtime") or "")]} for f in functions])
         return
     if not functions:
         note("There are no functions yet. Make one: pilotlight init hello; pilotlight deploy hello")
@@ -31,7 +35,7 @@ def command(*, endpoint: str | None, data_dir: Path | None, as_json: bool) -> No
         [
             (
                 str(function["FunctionName"]),
-                substitution.label(function.get("Runtime")),
+                runs_on[str(function.get("Runtime") or "")],
                 f"{function.get('MemorySize', 128)} MB",
                 f"{function.get('Timeout', 3)} s",
                 str(function.get("State") or "Active"),

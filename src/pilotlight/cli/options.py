@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="DIR",
     help="Data directory of the server; its keys are used.",
 )
@@ -62,6 +62,8 @@ def about(client: Client, name: str) -> Iterator[None]:
 def _way_on(name: str, names: list[str]) -> str:
     import difflib
 
+    if name in names:
+        return "The function is there, but not this version or alias of it: leave it out."
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return "Similar names: " + ", ".join(near)

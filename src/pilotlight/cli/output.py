@@ -50,12 +50,25 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
-    """Show that something goes on: a spinner on a terminal, else one line for each step."""
-    if not sys.stderr.isatty():
-        note(text)
-        yield lambda _text: None
-        return
-    from rich.console import Console
+    """Show that something goes on: one changing line on a terminal, else a line for each new step."""
+    is_terminal = sys.stderr.isatty()
+    shown = ""
 
-    with Console(stderr=True).status(text) as status:
-        yield status.update
+    def step(news: str) -> None:
+        nonlocal shown
+        if news == shown:
+            return
+        shown = news
+        if is_terminal:
+            sys.stderr.write(f"\r\x1b[K{_CONTROL.sub('', news)} …")
+            sys.stderr.flush()
+        else:
+            note(news)
+
+    step(text)
+    try:
+        yield step
+    finally:
+        if is_terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="HOST:PORT", help="API, console, metrics.")
 @click.option("--url-listen", metavar="HOST:PORT", help="Function URLs; one port higher.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where all state is kept."
+    "--data-dir",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="DIR",
+    help="Where all state is kept.",
 )
 @click.option("--isolation", help="For functions that choose none: container or process.")
 @click.option("--allow-missing", metavar="LIMITS", help="Limits to do without, e.g. memory.")
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--demo", is_flag=True, default=None, help="Deploy and invoke a sample function.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Instead of ./pilotlight.toml.",
 )

@@ -105,13 +105,17 @@ def matching(pattern: str, allowed: str) -> Parser[str]:
     return Parser(allowed, convert)
 
 
-def one_of(kind: type[E]) -> Parser[E]:
-    """A member of a closed set."""
+def one_of(kind: type[E], *, without: frozenset[E] = frozenset()) -> Parser[E]:
+    """A member of a closed set; ``without`` are members that nobody may choose here."""
+    allowed = [member for member in kind if member not in without]
 
     def convert(raw: object) -> E:
-        return kind(str(raw))
+        chosen = kind(str(raw))
+        if chosen in without:
+            raise ValueError(raw)
+        return chosen
 
-    return Parser("one of " + ", ".join(kind), convert)
+    return Parser("one of " + ", ".join(allowed), convert)
 
 
 def path() -> Parser[Path]:

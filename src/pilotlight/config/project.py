@@ -15,6 +15,7 @@ from pilotlight.config.parsers import (
     text_table,
 )
 from pilotlight.config.schema import Layer, build, flatten, key, read_toml
+from pilotlight.config.settings import NOT_FOR_USERS
 from pilotlight.model import limits
 from pilotlight.model.errors import ConfigurationError
 from pilotlight.model.function import Isolation
@@ -40,7 +41,7 @@ class Project:
     timeout_s: int = key(3, integer(1, limits.TIMEOUT_MAX_S), "As on Lambda.", unit="s")
     ephemeral_mib: int = key(512, integer(512, 10_240), "Size of /tmp.", unit="MiB")
     isolation: Isolation | None = key(
-        None, optional(one_of(Isolation)), "None: the account's default."
+        None, optional(one_of(Isolation, without=NOT_FOR_USERS)), "None: the account's default."
     )
     url: bool = key(False, boolean(), "Give it a public address.")  # noqa: FBT003
     role: str = key(

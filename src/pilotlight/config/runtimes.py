@@ -79,6 +79,11 @@ class HostRuntimes:
         return None if near is None else RuntimeChoice(installed[near], substituted=True)
 
     @property
+    def substitutes(self) -> bool:
+        """Whether a missing version is run on the nearest one."""
+        return self._settings.substitutes
+
+    @property
     def added(self) -> tuple[Path, ...]:
         """Interpreters a user added, in order."""
         return tuple(self._added)
@@ -90,6 +95,8 @@ class HostRuntimes:
             ConfigurationError: it is no interpreter that we can use; says why.
         """
         where = path.expanduser().absolute()
+        if not where.is_file():
+            raise ConfigurationError(f"{where} is not there, or is not a file; name an interpreter")
         runtime = self._probe(where)
         if runtime is None:
             raise ConfigurationError(

@@ -40,6 +40,9 @@ CAN_BE_MISSING = frozenset({"memory", "pids", "cpu", "disk"})
 """Limits an operator may knowingly do without. Walls (namespaces, seccomp, capabilities) are not
 among them: without walls there is ``--isolation process``, which says so in its name."""
 
+NOT_FOR_USERS = frozenset({Isolation.MEMORY})
+"""The executable specification of a driver: it runs no code, so no function can have it."""
+
 _ACCESS_KEY = matching(r"\w{16,128}", "16 to 128 letters, digits or underscores")
 _SECRET_KEY = matching(r"[!-~]{16,128}", "16 to 128 printable characters without blanks")
 _REGION = matching(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "a region name such as eu-central-1")
@@ -169,7 +172,9 @@ class Settings:
         None, optional(_SECRET_KEY), "Secret that belongs to the root key.", is_secret=True
     )
     isolation: Isolation = key(
-        Isolation.CONTAINER, one_of(Isolation), "For functions that choose none; never weakened."
+        Isolation.CONTAINER,
+        one_of(Isolation, without=NOT_FOR_USERS),
+        "For functions that choose none; never weakened.",
     )
     allow_missing: frozenset[str] = key(
         frozenset(), some_of(CAN_BE_MISSING), "Limits to do without where the host lacks them."

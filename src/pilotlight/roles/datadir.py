@@ -137,6 +137,9 @@ def _close_to_others(root: Path) -> None:
             fd = os.open(name, flags, dir_fd=top)
             try:
                 os.fchmod(fd, _PRIVATE)
+                if name == "cache":  # the launcher opens it before anybody else runs
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir("code", 0o755, dir_fd=fd)
             finally:
                 os.close(fd)
     finally:

@@ -32,6 +32,7 @@ class FakeServer:
     invoke_reply: Reply = (200, {"X-Amz-Executed-Version": "$LATEST"}, {"ok": True})
     refuse: Reply | None = None
     fails_with: str | None = None
+    status: dict[str, Any] | None = None
     last_headers: dict[str, str] = field(default_factory=dict)
     last_body: bytes = b""
     last_query: dict[str, str] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class FakeServer:
             after, limit = int(query.get("after_id", 0)), int(query["limit"])
             found = [line for line in self.lines if line["id"] > after]
             return 200, {}, {"lines": found[:limit]}
+        if parts[:3] == ["api", "v1", "status"] and self.status is not None:
+            return 200, {}, self.status
         if parts[1] == "tags":
             self.tags |= json.loads(body)["Tags"]
             return 204, {}, ""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pilotlight.cli.app import COMMANDS, run
+from pilotlight.cli.describe import cold_start_phases
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -253,3 +254,26 @@ def test_a_reader_that_goes_away_is_no_traceback(server: Any) -> None:
     _, errors = child.communicate(timeout=20)
     assert child.returncode == 1
     assert b"Traceback" not in errors
+
+
+def test_init_writes_python_only() -> None:
+    assert run(["init", "hello", "--runtime", "nodejs20.x"]) == 2
+    assert not Path("hello").exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "phases"),
+    [
+        ([], {}),
+        (["START x", "greeting COLD_START"], {}),
+        (
+            [
+                "COLD_START RequestId: a Start: fork\tQueue: 9.00 ms",
+                "COLD_START RequestId: b Start: blank\tQueue: 1.00 ms\tInit: 2.50 ms",
+            ],
+            {"start": "blank", "queue": "1.00 ms", "init": "2.50 ms"},
+        ),
+    ],
+)
+def test_the_last_cold_start_is_read_from_the_log(texts: list[str], phases: dict[str, str]) -> None:
+    assert cold_start_phases(texts) == phases

@@ -103,8 +103,27 @@ def test_deploy_says_beforehand_that_a_runtime_is_missing(
     file = project / "function.toml"
     file.write_text(file.read_text().replace(OWN, "ruby3.3"))
     assert cli("deploy", "hello") == 0
-    assert "ruby3.3 is not on this machine" in capsys.readouterr().err
+    assert "ruby3.3: Pilotlight runs Python so far" in capsys.readouterr().err
     assert server.functions["hello"]["Runtime"] == "ruby3.3"
+
+
+@pytest.mark.parametrize(
+    ("substitutes", "told"),
+    [(True, "python3.12 runs the function instead"), (False, "invocations will fail until it has")],
+)
+def test_deploy_believes_the_server_about_its_runtimes(
+    project: Path, cli: Run, server: Any, capsys: Capture, *, substitutes: bool, told: str
+) -> None:
+    server.status = {"runtimes": {"python3.12": {}}, "substitute_runtimes": substitutes}
+    file = project / "function.toml"
+    file.write_text(file.read_text().replace(OWN, "python3.14"))
+    assert cli("deploy", "hello", "--json") == 0
+    said = capsys.readouterr()
+    assert f"the server has no python3.14: {told}" in said.err
+    assert told in json.loads(said.out)["warning"]
+    assert cli("ls") == 0
+    shown = "python3.14 (on python3.12)" if substitutes else "python3.14 (missing)"
+    assert shown in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("project")

@@ -10,7 +10,7 @@ from pilotlight_guest import linux, seccomp
 from pilotlight_guest.syscalls import ALLOWED
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
-EPERM, ENOSYS, NO_FAMILY = 0x50001, 0x50026, 0x50061
+EPERM, ENOSYS, NO_FAMILY, NO_PROTOCOL = 0x50001, 0x50026, 0x50061, 0x5005D
 ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINES = pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 
@@ -43,7 +43,7 @@ def number(machine: str, name: str) -> int:
 def test_exactly_the_table_is_allowed(machine: str) -> None:
     program = seccomp.build(machine)
     allowed = set(seccomp.numbers(machine).values())
-    special = {number(machine, n) for n in ("clone", "clone3", "socket", "ioctl", "personality")}
+    special = {number(machine, n) for n in seccomp._BY_ARGUMENT}
     for call in range(700):
         answer = run(program, ARCH[machine], call, 1, 1)
         if call in allowed - special:
@@ -83,6 +83,13 @@ def test_clone_makes_threads_and_processes_but_no_namespaces(machine: str) -> No
         ((2, 3, 1), EPERM),
         ((10, 3, 58), EPERM),
         ((2, 10, 0), EPERM),
+        ((2, 5, 0), EPERM),  # SCTP
+        ((10, 5, 132), EPERM),
+        ((2, 1, 132), NO_PROTOCOL),
+        ((2, 1, 262), NO_PROTOCOL),  # MPTCP
+        ((2, 2, 136), NO_PROTOCOL),  # UDP-Lite
+        ((10, 2, 58), NO_PROTOCOL),  # ICMP echo
+        ((1, 3, 0), EPERM),
         ((16, 3, 0), ALLOW),
         ((16, 3, 9), EPERM),
         ((16, 3, 12), EPERM),
@@ -94,6 +101,14 @@ def test_clone_makes_threads_and_processes_but_no_namespaces(machine: str) -> No
 def test_sockets(machine: str, arguments: tuple[int, ...], answer: int) -> None:
     call = number(machine, "socket")
     assert run(seccomp.build(machine), ARCH[machine], call, *arguments) == answer
+
+
+@MACHINES
+def test_pairs_of_sockets_are_unix_sockets(machine: str) -> None:
+    program, call = seccomp.build(machine), number(machine, "socketpair")
+    assert run(program, ARCH[machine], call, 1, 1) == ALLOW
+    for family in (2, 10, 16, 30):
+        assert run(program, ARCH[machine], call, family, 1) == NO_FAMILY
 
 
 @MACHINES

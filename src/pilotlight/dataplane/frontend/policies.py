@@ -5,53 +5,113 @@ from __future__ import annotations
 FAST_MS = 1.0
 """A handler below this is fast: waiting for it costs less than another environment (section 4)."""
 VERY_FAST_MS = 0.5
-SLOW_MS = 20.0
-"""One run above this switches prefetch off at once: what is queued behind it would wait."""
-_SAMPLES = 32
+STUCK_MS = 20.0
+"""Two runs above this in a row switch prefetch off; nothing is queued behind one that takes longer."""
+_TRIAL_RUNS = 32
+_LONGEST_TRIAL_RUNS = 4096
+_ONE_IN = 32
+_WEIGHT = 0.125
+_MOST_SLOW = 0.6
 
 
 class Pace:
     """How fast a function version answers, and whether frames may be queued behind its runs.
 
-    The estimate follows fast runs quicker than slow ones (about the 20th percentile), because on
-    a loaded host the measured time is mostly waiting for a CPU, which prefetch makes shorter.
-    Handlers that write logs are never queued behind: their log has no borders between requests.
-    Handlers that fork take longer than `FAST_MS`, so they exclude themselves.
+    Without a queue a measured time is an upper bound of the handler's: on a loaded host most of
+    it is the wait for a CPU. So a few fast runs are enough to *try* a queue. With one, the runs
+    that followed another in the same environment (their runtime had its CPU already) tell the
+    truth: when most of them are slow, or two runs got stuck, the queue is off again and the next
+    trial takes twice as many runs. A handler that always takes longer than `FAST_MS`, which
+    includes those that fork, is never tried. Handlers that write logs are never queued behind:
+    their log has no borders between requests.
+
+    Attributes:
+        depth: invocations one environment may hold; 1 is no queue.
     """
 
-    __slots__ = ("_estimate_ms", "_quiet", "depth", "most")
+    __slots__ = (
+        "_fast",
+        "_runs",
+        "_slow",
+        "_trial_runs",
+        "_very_fast",
+        "_was_stuck",
+        "depth",
+        "most",
+    )
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.depth = 1
-        self._estimate_ms = FAST_MS
-        self._quiet = 0
+        self._trial_runs = _TRIAL_RUNS
+        self._was_stuck = False
+        self._restart()
 
-    def saw(self, duration_ms: float, *, has_logged: bool) -> None:
-        """Take one finished run into account."""
-        if has_logged or duration_ms > SLOW_MS:
-            self._quiet = 0
-            self._estimate_ms = max(self._estimate_ms, min(duration_ms, 2 * FAST_MS))
+    def saw(self, duration_ms: float, *, has_logged: bool, is_follower: bool = False) -> None:
+        """Take one finished run into account.
+
+        Args:
+            duration_ms: of the run, as the host measured it.
+            has_logged: it wrote to its log, or failed.
+            is_follower: it was queued while the run before it was not answered yet.
+        """
+        if has_logged:
             self.depth = 1
+            self._restart()
+        elif self.depth > 1:
+            self._judge(duration_ms, is_follower=is_follower)
+        else:
+            self._observe(duration_ms)
+
+    def _observe(self, duration_ms: float) -> None:
+        self._runs += 1
+        self._fast += duration_ms < FAST_MS
+        self._very_fast += duration_ms < VERY_FAST_MS
+        if self._runs >= self._trial_runs:
+            self.depth = depth_for(self._runs, self._fast, self._very_fast, self.most)
+            self._restart()
+
+    def _judge(self, duration_ms: float, *, is_follower: bool) -> None:
+        is_stuck = duration_ms > STUCK_MS
+        if is_stuck and self._was_stuck:
+            self._fail()
             return
-        weight = 0.2 if duration_ms < self._estimate_ms else 0.05
-        self._estimate_ms += (duration_ms - self._estimate_ms) * weight
-        if self._quiet < _SAMPLES:
-            self._quiet += 1
+        self._was_stuck = is_stuck
+        if not is_follower:
             return
-        self.depth = depth_for(self._estimate_ms, self.most)
+        self._slow += ((duration_ms >= FAST_MS) - self._slow) * _WEIGHT
+        if self._slow > _MOST_SLOW:
+            self._fail()
+        elif self._runs < _LONGEST_TRIAL_RUNS:
+            self._runs += 1
+        else:
+            self._trial_runs = _TRIAL_RUNS  # it kept its promise for long: past failures are over
+
+    def _fail(self) -> None:
+        self.depth = 1
+        self._trial_runs = min(2 * self._trial_runs, _LONGEST_TRIAL_RUNS)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._runs = self._fast = self._very_fast = 0
+        self._slow = 0.0
+        self._was_stuck = False
 
 
-def depth_for(estimate_ms: float, most: int) -> int:
-    """Invocations one environment may hold for a handler of this speed."""
-    if estimate_ms >= FAST_MS:
+def depth_for(runs: int, fast: int, very_fast: int, most: int) -> int:
+    """Invocations one environment may hold for a handler with so many fast runs."""
+    if fast * _ONE_IN < runs:
         return 1
-    return max(1, min(most, 4 if estimate_ms < VERY_FAST_MS else 2))
+    return max(1, min(most, 4 if very_fast * _ONE_IN >= runs else 2))
 
 
-def starts_needed(waiting: int, starting: int) -> int:
-    """Environments to start now: a burst of n requests starts at most n."""
-    return max(0, waiting - starting)
+def starts_needed(waiting: int, starting: int, depth: int) -> int:
+    """Environments to start now: a burst of n requests starts at most n.
+
+    Where an environment may hold several, that many share one: a start takes longer than the
+    runs of those before.
+    """
+    return max(0, -(-waiting // depth) - starting)
 
 
 class Burst:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pilotlight.dataplane.frontend import refusals
 from pilotlight.dataplane.frontend.admission import Account
-from pilotlight.dataplane.frontend.policies import Burst, Pace, starts_needed
+from pilotlight.dataplane.frontend.policies import STUCK_MS, Burst, Pace, starts_needed
 from pilotlight.dataplane.frontend.settings import FrontendSettings
 from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import FunctionVersion
@@ -20,9 +20,6 @@ from pilotlight.ports.clock import Clock
 from pilotlight.ports.invoke import Done
 from pilotlight.ports.telemetry import Telemetry
 from pilotlight.ports.worker import EnvironmentHandle, StartFailure, StartFault
-
-_RING_TRIES = 4
-"""Busy environments looked at for a place in their queue; more would cost more than it gains."""
 
 
 class Waiting:
@@ -45,9 +42,14 @@ class Slot:
             inside it; None once it was sent or has ended.
         is_bound: it was started for one invocation.
         is_exclusive: nothing may be queued behind what runs.
+        is_listed: the pool has it on its list of busy environments that may take more.
+        since_s: monotonic time since which its oldest invocation runs.
     """
 
-    __slots__ = ("_handle", "_pool", "_queue", "bound", "is_bound", "is_exclusive")
+    __slots__ = (
+        "_handle", "_is_following", "_pool", "_queue", "bound", "is_bound", "is_exclusive",
+        "is_listed", "since_s",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool, bound: Waiting | None = None) -> None:
         self._pool = pool
@@ -56,6 +58,9 @@ class Slot:
         self.bound = bound
         self.is_bound = bound is not None
         self.is_exclusive = False
+        self.is_listed = False
+        self.since_s = 0.0
+        self._is_following = False
 
     @property
     def in_flight(self) -> int:
@@ -67,6 +72,8 @@ class Slot:
         handle = self._handle
         if handle is None:
             return False
+        if not self._queue:
+            self.since_s = self._pool.now_s()
         self._queue.append((invocation, done))
         if handle.invoke(self._pool.epoch, invocation, waited_us):
             self.is_exclusive = invocation.wants_log
@@ -98,12 +105,16 @@ class Slot:
                 return
             done = waiting.done
         pool = self._pool
-        pool.pace.saw(result.report.duration_ms, has_logged=has_logged)
+        pool.pace.saw(
+            result.report.duration_ms, has_logged=has_logged, is_follower=self._is_following
+        )
         pool.account.running -= 1
+        self._is_following = bool(self._queue)
         if not self._queue:
             if self._handle is not None:
                 pool.offer(self)
         elif pool.pace.depth > 1:
+            self.since_s = pool.now_s()
             pool.refill(self)
         done(result)
 
@@ -120,6 +131,7 @@ class Pool:
     Attributes:
         function: the version; its identity never changes, an update makes a new pool.
         epoch: the frontend's epoch.
+        now_s: reads the monotonic clock.
         is_retired: an update or a deletion replaced the version: what waits is still served,
             and every environment ends as soon as nothing does.
     """
@@ -141,13 +153,14 @@ class Pool:
         self.pace = Pace(settings.prefetch_depth)
         self.is_retired = False
         self.used_s = clock.monotonic()
-        self._clock = clock
+        self.now_s = clock.monotonic
         self._telemetry = telemetry
         self._settings = settings
         self._start = start
         self._burst = Burst(settings.burst, settings.burst_window_s)
         self._idle: list[Slot] = []
-        self._ring: deque[Slot] = deque()
+        self._ready: set[Slot] = set()
+        self._shared: deque[Slot] = deque()
         self._waiters: deque[Waiting] = deque()
         self._starting = 0
         self._starting_bound = 0
@@ -157,7 +170,7 @@ class Pool:
     @property
     def is_empty(self) -> bool:
         """Nothing is owned, awaited or wanted."""
-        return not (self._ring or self._starting or self._starting_bound or self._waiters)
+        return not (self._ready or self._starting or self._starting_bound or self._waiters)
 
     @property
     def waiting(self) -> int:
@@ -165,19 +178,32 @@ class Pool:
         return len(self._waiters)
 
     def submit(self, invocation: Invocation, done: Done) -> None:
-        """Run an admitted invocation; its credit is returned when it has ended."""
-        idle = self._idle
+        """Run an admitted invocation; its credit is returned when it has ended.
+
+        An idle environment takes it, unless the function is fast and as many environments run as
+        there are CPUs: then it is queued behind a run, which spares waking another process.
+        """
+        idle, is_fast = self._idle, self.pace.depth > 1
+        if (
+            is_fast
+            and len(self._ready) - len(idle) >= self._settings.side_by_side
+            and self._queue_behind(invocation, done)
+        ):
+            return
         while idle:
-            if idle.pop().send(invocation, done, 0):
+            slot = idle.pop()
+            if slot.send(invocation, done, 0):
+                if is_fast:
+                    self._list(slot)
                 return
-        if self.pace.depth > 1 and self._queue_behind(invocation, done):
+        if is_fast and self._queue_behind(invocation, done):
             return
         if len(self._waiters) >= self._settings.max_waiters:
             self.account.running -= 1
             self._telemetry.throttled(self.function, "TooManyWaiters")
             done(refusals.throttled())
             return
-        self._wait(Waiting(invocation, done, self._clock.monotonic()))
+        self._wait(Waiting(invocation, done, self.now_s()))
         self.start_needed()
 
     def offer(self, slot: Slot) -> None:
@@ -199,12 +225,14 @@ class Pool:
                 return False
             self._waiters.popleft()
             self._telemetry.waiters(-1)
+        if 0 < slot.in_flight < self.pace.depth:
+            self._list(slot)
         return True
 
     def started(self, slot: Slot) -> None:
         """An environment is ready."""
         self._ended_start(slot)
-        self._ring.append(slot)
+        self._ready.add(slot)
         waiting, slot.bound = slot.bound, None
         if waiting is None:
             self.offer(slot)
@@ -216,7 +244,7 @@ class Pool:
         self._ended_start(slot)
         waiting, slot.bound = slot.bound, None
         if failure.fault is StartFault.CAPACITY:
-            self._blocked_until_s = self._clock.monotonic() + self._settings.capacity_retry_s
+            self._blocked_until_s = self.now_s() + self._settings.capacity_retry_s
             self._why_blocked = str(failure.error)
             if waiting is not None:
                 self._wait(waiting, first=True)
@@ -230,11 +258,10 @@ class Pool:
 
     def lost(self, slot: Slot, unanswered: deque[tuple[Invocation, Done]]) -> None:
         """An environment is gone; its unanswered invocations never began and are sent again."""
-        if slot in self._ring:
-            self._ring.remove(slot)
+        self._ready.discard(slot)
         if slot in self._idle:
             self._idle.remove(slot)
-        now_s = self._clock.monotonic()
+        now_s = self.now_s()
         for invocation, done in reversed(unanswered):
             self._wait(Waiting(invocation, done, now_s), first=True)
         while self._idle and self._waiters:
@@ -243,10 +270,10 @@ class Pool:
 
     def start_needed(self) -> None:
         """Start environments for those who wait, within the burst rule."""
-        wanted = starts_needed(len(self._waiters), self._starting)
+        wanted = starts_needed(len(self._waiters), self._starting, self.pace.depth)
         if not wanted:
             return
-        now_s = self._clock.monotonic()
+        now_s = self.now_s()
         if now_s < self._blocked_until_s:
             return
         for _ in range(self._burst.take(wanted, now_s)):
@@ -283,17 +310,30 @@ class Pool:
         """Queue in a busy environment, if its runs are fast and it has a place."""
         if invocation.wants_log or self._waiters:
             return False
-        ring, depth = self._ring, self.pace.depth
-        for _ in range(min(_RING_TRIES, len(ring))):
-            ring.rotate(-1)
-            slot = ring[0]
-            if (
-                0 < slot.in_flight < depth
-                and not slot.is_exclusive
-                and slot.send(invocation, done, 0)
-            ):
-                return True
+        shared, depth = self._shared, self.pace.depth
+        stuck_s = self.now_s() - STUCK_MS / 1000
+        while shared:  # each in turn, so that all are equally deep
+            slot = shared[0]
+            if not 0 < slot.in_flight < depth or slot.is_exclusive:
+                self._unlist()
+            elif slot.since_s < stuck_s:
+                return False  # a run takes long: maybe all do from now on
+            else:
+                self._unlist()
+                if slot.send(invocation, done, 0):
+                    if slot.in_flight < depth:
+                        self._list(slot)
+                    return True
         return False
+
+    def _unlist(self) -> None:
+        self._shared.popleft().is_listed = False
+
+    def _list(self, slot: Slot) -> None:
+        """Keep a busy environment in mind for `_queue_behind`, which looks again."""
+        if not slot.is_listed:
+            slot.is_listed = True
+            self._shared.append(slot)
 
     def _after_failure(self, waiting: Waiting, failure: StartFailure) -> None:
         if failure.fault is StartFault.INIT and failure.is_retryable:
@@ -331,4 +371,4 @@ class Pool:
         waiting.done(error)
 
     def _waited_us(self, waiting: Waiting) -> int:
-        return max(1, int((self._clock.monotonic() - waiting.since_s) * 1e6))
+        return max(1, int((self.now_s() - waiting.since_s) * 1e6))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 from pilotlight.model.limits import ACCOUNT_CONCURRENCY, COLD_START_BURST, COLD_START_WINDOW_S
 
@@ -24,6 +25,8 @@ class FrontendSettings:
         start_attempts: sandboxes tried for one invocation when the platform fails to make them.
         prefetch_depth: most invocations in one environment, the running one included; 1 switches
             prefetch off.
+        side_by_side: environments of one fast function that run at once before requests are
+            queued behind them: with a CPU each, one more could not run sooner.
         sweep_s: period of the sweep that ends waits and follows the registry.
         empty_pool_s: how long an unused function version is remembered (its measured pace).
     """
@@ -37,5 +40,6 @@ class FrontendSettings:
     capacity_retry_s: float = 0.25
     start_attempts: int = 2
     prefetch_depth: int = 4
+    side_by_side: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     sweep_s: float = 0.25
     empty_pool_s: float = 60.0

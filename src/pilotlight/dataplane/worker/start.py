@@ -192,9 +192,13 @@ def _init_start(choice: RuntimeChoice, function: FunctionVersion) -> str:
 
 def missing_runtime(runtime: str | None) -> ApiError:
     """What a caller is told when this host can't run the function's runtime."""
+    remedy = (
+        "Add an interpreter with `pilotlight runtime add PATH` and start Pilotlight again, or choose"
+        if (runtime or "").startswith("python3.")
+        else "Pilotlight runs Python so far: choose"
+    )
     return ApiError(
         "InvalidRuntimeException",
-        f"This host has no runtime {runtime!r} and no substitute is allowed. Run "
-        f"`pilotlight runtime add {runtime} PATH`, or choose a runtime that "
-        "`pilotlight runtime ls` shows.",
+        f"This host has no runtime {runtime!r} and runs nothing in its place. {remedy} a runtime "
+        "that `pilotlight runtime ls` shows.",
     )

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ _WANTED_V2 = ("memory", "cpu", "pids")
 _SHARES_MIN, _SHARES_MAX = 2, 262_144
 _INIT_PROCESSES = 1
 _SEARCH_DEPTH = 6
+_KILLED_AT_ONCE = 256
 
 
 def shares(cpu_millis: int) -> int:
@@ -121,6 +122,11 @@ def _write(path: Path, value: object) -> None:
         os.close(fd)
 
 
+def _close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 class Group:
     """The groups of one sandbox, one directory a controller (v1) or one in all (v2)."""
 
@@ -142,10 +148,15 @@ class Group:
         10 ms and more.
         """
         name = "tasks" if self.is_v1 else "cgroup.procs"
-        return [
-            os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
-            for folder in dict.fromkeys(self.folders.values())
-        ]
+        found: list[int] = []
+        try:
+            for folder in dict.fromkeys(self.folders.values()):
+                fd = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
+                found.append(fd)
+        except OSError:
+            _close_all(found)
+            raise
+        return found
 
     def control_fds(self) -> dict[str, int]:
         """Files that the driver uses without privilege; the caller closes them."""
@@ -155,12 +166,16 @@ class Group:
             "cpu": ("cpuacct", "cpuacct.usage" if self.is_v1 else "cpu.stat", 0),
             "oom": ("memory", "memory.oom_control" if self.is_v1 else "memory.events", 0),
         }
-        found = {}
-        for name, (controller, file, flags) in wanted.items():
-            folder = self.folders.get(controller)
-            if folder is not None:
-                with contextlib.suppress(FileNotFoundError):  # memory.peak came with Linux 5.19
-                    found[name] = os.open(folder / file, flags | os.O_CLOEXEC)
+        found: dict[str, int] = {}
+        try:
+            for name, (controller, file, flags) in wanted.items():
+                folder = self.folders.get(controller)
+                if folder is not None:
+                    with contextlib.suppress(FileNotFoundError):  # memory.peak: Linux 5.19
+                        found[name] = os.open(folder / file, flags | os.O_CLOEXEC)
+        except OSError:
+            _close_all(found.values())
+            raise
         return found
 
     def set_limits(self, limits: Limits, extra_mib: int = 0) -> None:
@@ -206,10 +221,27 @@ class Group:
         """SIGKILL to every process, frozen ones too. On v1 a frozen process dies once thawed."""
         if not self.is_v1 and self._kill_v2():
             return
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        self._kill_listed()
         self.thaw()
+
+    def _kill_listed(self) -> None:
+        """SIGKILL to some of our processes; whoever waits for the end calls again.
+
+        A number may belong to another process by the time of the signal. So each is held first,
+        and killed only if the group still lists it: then what is held is, or was, a process of
+        ours.
+        """
+        held: dict[int, int] = {}
+        try:
+            for pid in sorted(self.pids())[:_KILLED_AT_ONCE]:
+                with contextlib.suppress(OSError):
+                    held[pid] = os.pidfd_open(pid)
+            for pid in self.pids() & held.keys():
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(held[pid], signal.SIGKILL)
+        finally:
+            for pidfd in held.values():
+                os.close(pidfd)
 
     def _kill_v2(self) -> bool:
         try:

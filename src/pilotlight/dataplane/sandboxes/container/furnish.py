@@ -21,12 +21,16 @@ class Furnisher:
     """Enters mount namespaces of sandboxes and comes back.
 
     Args:
-        code_root: where unpacked packages are, by digest; belongs to the unprivileged platform,
-            so that no link in it is followed.
+        code_root: where unpacked packages are, by digest; must exist. It and what is above it
+            belong to the unprivileged platform, so no link on the way is followed, and what is
+            opened now is used for ever.
+
+    Raises:
+        OSError: there is no such directory, or the way to it leads over a link.
     """
 
     def __init__(self, code_root: str) -> None:
-        self._code_root = code_root
+        self._code_root = linux.open_folder(code_root)
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def attach(
@@ -69,13 +73,11 @@ class Furnisher:
 
     def _code(self, digest: str) -> int:
         """The tree of a package as a read-only detached mount."""
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        root = os.open(self._code_root, flags)
-        try:
-            os.close(os.open(digest, flags, dir_fd=root))  # a directory, not a link
-            tree = linux.open_tree(digest, dir_fd=root, recursive=False)
+        folder = linux.open_folder(digest, dir_fd=self._code_root)
+        try:  # of what was opened and checked, whatever has this name by now
+            tree = linux.open_tree("", dir_fd=folder, recursive=False)
         finally:
-            os.close(root)
+            os.close(folder)
         try:
             linux.mount_setattr(tree, _CODE)
         except OSError:

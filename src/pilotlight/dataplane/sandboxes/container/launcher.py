@@ -33,6 +33,9 @@ from pilotlight_guest import linux
 
 _READY_SCRATCHES = 4
 _TENANTS_MAX = 16_384
+_SANDBOXES_MAX = 8192
+_ZYGOTES_MAX = 512
+"""Far more than a worker's memory holds; they bound what a driver that was taken over can do."""
 _RETRY_S = 0.002
 _PREPARE_AFTER_S = 0.05
 """How long nothing must have happened before scratches are prepared: a start goes first."""
@@ -212,15 +215,22 @@ class Launcher:
     def _make(self, request: protocol.Make) -> None:
         if request.key in self._sandboxes:
             raise ZygoteFailed(f"sandbox {request.key} exists")
+        if len(self._sandboxes) >= _SANDBOXES_MAX:
+            raise ZygoteFailed(f"more than {_SANDBOXES_MAX} sandboxes on this host")
         started = time.perf_counter_ns()
         zygote = self._zygote(request.tenant, request.runtime)
         group = self._groups.create(request.key, request.limits, self._extra(request.limits))
+        ours: dict[str, int] = {}
+        theirs: list[int] = []
         try:
-            ours, theirs = _endpoints(self._first_uid(request.tenant))
+            _endpoints(self._first_uid(request.tenant), ours, theirs)
+            ours.update(group.control_fds())
+            theirs += group.join_fds()
         except OSError:
+            for fd in (*ours.values(), *theirs):
+                os.close(fd)
             group.remove()
             raise
-        ours.update(group.control_fds())
         sandbox = _Sandbox(
             request.key, request.tenant, zygote, group, ours, is_blank=request.code is None
         )
@@ -233,7 +243,7 @@ class Launcher:
             sandbox.phases_us["clone"] = _since_us(forked)
             self._made(request, sandbox, pidfd, error)
 
-        zygote.fork(ForkJob([*theirs, *group.join_fds()], done, sandbox.is_blank))
+        zygote.fork(ForkJob(theirs, done, sandbox.is_blank))
 
     def _made(
         self, request: protocol.Make, sandbox: _Sandbox, pidfd: int | None, error: str | None
@@ -303,6 +313,8 @@ class Launcher:
         zygote = self._zygotes.get((tenant, runtime))
         if zygote is not None and not zygote.is_old:
             return zygote
+        if zygote is None and len(self._zygotes) >= _ZYGOTES_MAX:
+            raise ZygoteFailed(f"more than {_ZYGOTES_MAX} zygotes on this host")
         if zygote is not None and zygote.sandboxes:
             self._retired.append(zygote)  # stays as long as its sandboxes, which end with it
         elif zygote is not None:
@@ -433,15 +445,20 @@ def _since_us(started_ns: int) -> int:
     return (time.perf_counter_ns() - started_ns) // 1000
 
 
-def _endpoints(first_uid: int | None) -> tuple[dict[str, int], list[int]]:
-    """(our ends by name, the sandbox's ends): channel, log pipe, status pipe."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    log_read, log_write = os.pipe()
-    status_read, status_write = os.pipe()
-    if first_uid is not None:  # so that a function may open /dev/stdout
-        os.fchown(log_write, first_uid + UID, first_uid + GID)
-    mine = {"channel": ours.detach(), "log": log_read, "status": status_read}
-    return mine, [theirs.detach(), log_write, status_write]
+def _endpoints(first_uid: int | None, ours: dict[str, int], theirs: list[int]) -> None:
+    """Add our ends by name, and the sandbox's ends: channel, log pipe, status pipe.
+
+    Raises:
+        OSError: no more descriptors; what was made until then is in ``ours`` and ``theirs``.
+    """
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours["channel"] = near.detach()
+    theirs.append(far.detach())
+    for name in ("log", "status"):
+        ours[name], write = os.pipe()
+        theirs.append(write)
+        if name == "log" and first_uid is not None:  # so that a function may open /dev/stdout
+            os.fchown(write, first_uid + UID, first_uid + GID)
 
 
 def _scratch_folder(data_dir: str) -> int:

@@ -175,6 +175,8 @@ class Zygote:
             is_own = user_namespace(fds[0]) == self._user_namespace
         except OSError:
             is_own = True  # it has died already; the descriptor says so to whoever waits
+        except ZygoteFailed:
+            is_own = False
         if not is_own:
             os.close(fds[0])
             job.done(None, "the zygote named a foreign process")
@@ -207,12 +209,22 @@ def user_namespace(pidfd: int) -> int:
 
     Raises:
         OSError: it has ended.
+        ZygoteFailed: the descriptor is something else.
     """
+    pid = _pid_of(pidfd)
+    found = Path(f"/proc/{pid}/ns/user").stat().st_ino
+    _pid_of(pidfd)  # it lives, so its number was its own all the time
+    return found
+
+
+def _pid_of(pidfd: int) -> int:
     text = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii")
-    match = re.search(r"^Pid:\s+(\d+)$", text, re.MULTILINE)
+    match = re.search(r"^Pid:\s+(-?\d+)$", text, re.MULTILINE)
     if match is None:
+        raise ZygoteFailed("it sent a descriptor that is no process")
+    if int(match[1]) <= 0:
         raise ProcessLookupError("the process has ended")
-    return Path(f"/proc/{match[1]}/ns/user").stat().st_ino
+    return int(match[1])
 
 
 def _build(seat: Seat, control: socket.socket) -> NoReturn:
@@ -223,6 +235,10 @@ def _build(seat: Seat, control: socket.socket) -> NoReturn:
         linux.unshare(linux.NEWNS)
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         rootfs.enter(seat.interpreter, seat.guest, (UID, GID))
+        if seat.first_uid is not None:
+            # What is counted in a user namespace (inotify instances, queued signals) is counted
+            # for the user who made it, too: functions would use up what the host's root has.
+            linux.change_user_only(seat.first_uid)
         mapped, done = os.pipe()
         pid, pidfd = linux.fork_into(linux.NEWUSER | linux.NEWPID | linux.NEWNS)
         if pid == 0:
