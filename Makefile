@@ -10,7 +10,7 @@ export PYTHON
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: setup  ## set everything up, serve, and run a sample function
+up: setup  ## set everything up, serve, and run a sample function; ARGS=... are options of `pilotlight up`
 	@$(RUN)pilotlight up --demo $(ARGS)
 
 setup:  ## make .venv/bin/pilotlight

@@ -21,19 +21,23 @@ STATUS = struct.Struct("<ci")
 be made, ``E``, an errno, text and a line end come first."""
 
 
+_UNKNOWN = 125 << 8
+"""Wait status of a runtime that could not be waited for: it failed before it began."""
+
+
 def run(runtime: int, status_fd: int) -> NoReturn:
     """Wait for process ``runtime``, write its wait status to ``status_fd``, then exit.
 
-    Handlers would be run by the interpreter; waiting for signals touches less memory.
+    Handlers would be run by the interpreter; waiting for signals touches less memory. A runtime
+    that ended while SIGCHLD was still ignored has left no status.
     """
-    while True:
+    status = _reap(runtime)
+    while status is None:
         signum = signal.sigwaitinfo(BLOCKED).si_signo
-        if signum != signal.SIGCHLD:
+        if signum == signal.SIGCHLD:
+            status = _reap(runtime)
+        else:
             _forward(runtime, signum)
-            continue
-        status = _reap(runtime)
-        if status is not None:
-            break
     os.write(status_fd, STATUS.pack(b"S", status))
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
@@ -46,16 +50,16 @@ def _forward(runtime: int, signum: int) -> None:
 
 
 def _reap(runtime: int) -> int | None:
-    """Reap all that have ended; the runtime's wait status where it is one of them."""
-    try:
-        while True:
+    """Reap all that have ended; the runtime's wait status once it has."""
+    while True:
+        try:
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == runtime:
-                return status
-            if pid == 0:
-                return None
-    except ChildProcessError:
-        return None
+        except ChildProcessError:  # the runtime is a child until it is reaped
+            return _UNKNOWN
+        if pid == runtime:
+            return status
+        if pid == 0:
+            return None
 
 
 def report_failure(status_fd: int, error: BaseException) -> NoReturn:

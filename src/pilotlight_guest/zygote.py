@@ -6,7 +6,7 @@ it holds is closed on exec. It never runs user code. When it ends, all its sandb
 their pid namespaces are inside its own; it ends when the launcher does (end of file, SIGKILL).
 
 Protocol on the control socket (SOCK_SEQPACKET): the zygote says ``ready``; each request is JSON
-``{"hostname": …}`` with descriptors: channel, log pipe, status pipe, then the ``cgroup.procs``
+``{"hostname": …, "is_blank": …}`` with descriptors: channel, log pipe, status pipe, then the ``cgroup.procs``
 files to join. The answer is ``{"ok": true}`` with a pidfd, or ``{"error": …}``.
 """
 
@@ -25,13 +25,16 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pilotlight_guest import init, linux, seccomp
 
 MESSAGE_BYTES = 4096
 DESCRIPTORS_MAX = 16
 RUNTIME_MODULE = "pilotlight_guest.python.runtime"
+REHEARSAL_MODULE = "pilotlight_guest.python.rehearsal"
+_REHEARSALS = 20
+"""Enough for the interpreter to have specialised all code that a start runs."""
 
 CLONE = linux.NEWPID | linux.NEWNS | linux.NEWIPC | linux.NEWUTS
 """Namespaces made in the clone. The network namespace is there before, the cgroup namespace follows
@@ -48,6 +51,7 @@ _READ_ONLY = ("sys", "bus", "fs", "irq")
 _EMPTY = "/var/empty"
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_OOM_FILE = "/proc/self/oom_score_adj"
 _OOM_SCORE = b"800"
 
 # AWS's own values (recorded from the service), except the number of processes: that limit is
@@ -77,9 +81,11 @@ class Zygote:
         self.processes_max = processes_max
         self.filter = seccomp.Filter()
         self.runtime = importlib.import_module(RUNTIME_MODULE)
+        self.rehearsal = importlib.import_module(REHEARSAL_MODULE)
         self.hidden = [f"/proc/{n}" for n in _HIDDEN_FILES if Path(f"/proc/{n}").exists()]
         self.emptied = [f"/proc/{n}" for n in _HIDDEN_FOLDERS if Path(f"/proc/{n}").exists()]
         self.read_only = [f"/proc/{n}" for n in _READ_ONLY if Path(f"/proc/{n}").exists()]
+        self.own_oom_score = Path(_OOM_FILE).read_bytes().strip()
         self.has_network = False
 
     def serve(self) -> None:
@@ -109,38 +115,39 @@ class Zygote:
             raise_loopback()
             self.has_network = True
 
-    def _fork(self, request: dict[str, str], fds: list[int]) -> None:
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         try:
             self._prepare_network()
-            pid, pidfd = linux.split_into(CLONE)
+            write_file(_OOM_FILE, _OOM_SCORE)  # inherited; we go back to our own at once
+            try:
+                pid, pidfd = linux.split_into(CLONE)
+                if pid == 0:
+                    self._child(request, fds)
+            finally:
+                write_file(_OOM_FILE, self.own_oom_score)
         except OSError as error:
             self.control.send(json.dumps({"error": str(error)}).encode())
             return
-        if pid == 0:
-            self._child(request, fds)
         self.has_network = False
         socket.send_fds(self.control, [b'{"ok": true}'], [pidfd])
         os.close(pidfd)
 
-    def _child(self, request: dict[str, str], fds: list[int]) -> NoReturn:
-        """Process 1: join the cgroups, fork the runtime, give up everything, be init.
+    def _child(self, request: dict[str, Any], fds: list[int]) -> NoReturn:
+        """Process 1: fork the runtime at once, give up everything, be init.
 
-        What writes to much memory is left to the runtime's process, which needs its own copies of
-        most of it anyway. From the fork on, this process is not dumpable, so that what it holds
-        stays closed to the runtime, which has the same user.
+        What is written to before the fork is copied for both. This process is not dumpable from
+        before the fork, so that what it holds stays closed to the runtime, which has the same
+        user.
         """
         channel, log, status, *cgroups = fds
         try:
-            os.close(self.control.fileno())
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            self._join(cgroups)
-            write_file("/proc/self/oom_score_adj", _OOM_SCORE)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
             runtime = linux.fork_last()
             if runtime == 0:
-                self._furnish(request, channel, log, status)
-            for fd in (channel, log, 0, 1, 2):
+                self._furnish(request, channel, log, status, cgroups)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._join(cgroups)
+            for fd in (self.control.fileno(), channel, log, 0, 1, 2):
                 os.close(fd)
             self._confine()
             linux.prctl(linux.PR_SET_DUMPABLE, 0)  # where fs.suid_dumpable says otherwise
@@ -148,18 +155,22 @@ class Zygote:
             init.report_failure(status, error)
         init.run(runtime, status)
 
-    def _furnish(self, request: dict[str, str], channel: int, log: int, status: int) -> NoReturn:
+    def _furnish(
+        self, request: dict[str, Any], channel: int, log: int, status: int, cgroups: list[int]
+    ) -> NoReturn:
         """Process 2: close the sandbox off, then be the runtime."""
         try:
+            self._join(cgroups)
             self._isolate(request["hostname"])
             self._confine()
             linux.prctl(linux.PR_SET_DUMPABLE, 1)
         except BaseException as error:  # told to the driver, then the sandbox ends
             init.report_failure(status, error)
         os.close(status)
-        self._run(channel, log)
+        self._run(channel, log, is_blank=bool(request.get("is_blank")))
 
     def _join(self, cgroups: list[int]) -> None:
+        os.setsid()
         for fd in cgroups:
             os.write(fd, b"0")
             os.close(fd)
@@ -185,7 +196,7 @@ class Zygote:
             os.close(fd)
         linux.set_hostname(hostname.encode())
 
-    def _run(self, channel: int, log: int) -> NoReturn:
+    def _run(self, channel: int, log: int, *, is_blank: bool) -> NoReturn:
         """Become the runtime: descriptors 0, 1, 2 and the channel as 3, nothing else."""
         try:
             os.dup2(log, 1)
@@ -194,7 +205,7 @@ class Zygote:
             os.dup2(high, 3, inheritable=False)
             linux.close_from(4)
             gc.enable()
-            self.runtime.main(3)
+            self.runtime.main(3, before_ready=self.rehearsal.run if is_blank else None)
         except Exception:  # ours, not the user's: shown in the function's log
             traceback.print_exc()
         finally:
@@ -271,6 +282,7 @@ def main(control_fd: int, options: dict[str, int]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     _inherit()
     zygote = Zygote(control, options["uid"], options["gid"], options["processes_max"])
+    zygote.rehearsal.run(_REHEARSALS)
     gc.collect()
     gc.freeze()
     try:

@@ -10,6 +10,7 @@ import click
 from pilotlight.cli.options import json_option
 
 if TYPE_CHECKING:
+    from pilotlight.config import Settings
     from pilotlight.config.credentials import Credentials
 
 
@@ -52,4 +53,19 @@ def command(config: Path | None, *, as_json: bool, **flags: object) -> None:
 
         Demonstration(settings, addresses, credentials, here).run()
 
-    raise SystemExit(roles.up(settings, on_ready=show if settings.demo else None))
+    from pilotlight.model.errors import IsolationMissing
+
+    try:
+        raise SystemExit(roles.up(settings, on_ready=show if settings.demo else None))
+    except IsolationMissing as missing:
+        from pilotlight.cli.errors import CommandFailed
+
+        raise CommandFailed(str(missing), _way_on(settings)) from missing
+
+
+def _way_on(settings: Settings) -> str:
+    """How to see more; and where an option goes for someone who typed ``make up``."""
+    lines = ["See all that is missing, and prove the rest, with: pilotlight doctor"]
+    if settings.demo:
+        lines.append("With make, options go into ARGS, as in: make up ARGS=--allow-missing=memory")
+    return "\n".join(lines)

@@ -121,7 +121,8 @@ def _exception_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def set_up_logging(log_format: str, log_level: str | None) -> LogSink:
     """Give the root logger Lambda's handler, format and level."""
-    logging.Formatter.converter = time.gmtime
+    if logging.Formatter.converter is not time.gmtime:  # a change makes all method caches stale
+        logging.Formatter.converter = time.gmtime
     root = logging.getLogger()
     sink = LogSink()
     handler = LambdaLoggerHandler(sink)

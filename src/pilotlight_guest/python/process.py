@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import gc
 import os
@@ -21,6 +22,16 @@ _GUEST_ROOT = os.path.realpath(os.path.join(_PACKAGE, "../.."))  # noqa: PTH118 
 _STANDARD_PATH = tuple(path for path in sys.path if path and os.path.realpath(path) != _GUEST_ROOT)
 """Where this interpreter finds its own library, as it was when it started."""
 
+_DISPOSITIONS = (
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGCHLD, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGUSR1, signal.SIG_DFL),
+    (signal.SIGUSR2, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGPIPE, signal.SIG_IGN),
+)
+
 LAYERS = "/opt/python"
 RUNTIME_DIR = "/var/runtime"
 
@@ -28,14 +39,11 @@ RUNTIME_DIR = "/var/runtime"
 def start_afresh() -> None:
     """Undo what a zygote set up or shares with its other children. Cheap, idempotent.
 
-    Generators that were seeded before the fork would repeat in every sandbox; a process id
-    cannot tell them apart, since ids repeat in new pid namespaces.
+    ``random`` seeds itself after a fork; other generators that were seeded before it would repeat
+    in every sandbox; a process id cannot tell them apart, since ids repeat in new pid namespaces.
     """
     gc.enable()
     _reset_signals()
-    random = sys.modules.get("random")
-    if random is not None:
-        random.seed()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile._name_sequence = None  # type: ignore[attr-defined]  # noqa: SLF001  # names drawn from a seed
@@ -43,30 +51,34 @@ def start_afresh() -> None:
     if faulthandler is not None:
         faulthandler.disable()
     _set_name(f"python{sys.version_info[0]}.{sys.version_info[1]}")
-    _add_site_builtins()
+    add_site_builtins()
 
 
 def _reset_signals() -> None:
+    """Block none, handle none but SIGINT; what is right already is not touched."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for number, wanted in _DISPOSITIONS:
+        if signal.getsignal(number) is not wanted:
+            signal.signal(number, wanted)
 
 
 def _set_name(name: str) -> None:
     try:
-        with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123  # no pathlib in a fresh fork
-            comm.write(name)
+        comm = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(comm, name.encode())
+        finally:
+            os.close(comm)
     except OSError:
         pass  # a hidden /proc: the name is for people who look at process lists
 
 
-def _add_site_builtins() -> None:
+def add_site_builtins() -> None:
     """``exit``, ``quit``, ``help`` and their like, which an interpreter without site lacks."""
-    site.setquit()
-    site.sethelper()
-    site.setcopyright()
+    if not hasattr(builtins, "exit"):
+        site.setquit()
+        site.sethelper()
+        site.setcopyright()
 
 
 def enter(environment: Mapping[str, str], task_root: str) -> None:
@@ -80,7 +92,8 @@ def enter(environment: Mapping[str, str], task_root: str) -> None:
     time.tzset()
     os.chdir(task_root)
     sys.path[:] = search_path(task_root, environment.get("PYTHONPATH"))
-    sys.path_importer_cache.clear()
+    for path in [p for p in sys.path_importer_cache if p not in _STANDARD_PATH]:
+        del sys.path_importer_cache[path]  # its folder was another one, or none, until now
     sys.argv[:] = [f"{RUNTIME_DIR}/bootstrap"]
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from pilotlight_guest.frames import (
     ERROR,
@@ -39,17 +39,23 @@ _UNHANDLED = (
 )
 
 
-def main(channel_fd: int) -> NoReturn:
+def main(channel_fd: int, *, before_ready: Callable[[], None] | None = None) -> NoReturn:
     """Serve the worker at the other end of a connected stream socket until the process ends.
 
     Call it in a fresh interpreter or in a fork of one that is single-threaded; it never returns
     and never lets an exception out. Exit status: 0 on SHUTDOWN or when the worker has gone,
     1 after a failed INIT, else what the user's code makes of it.
+
+    Args:
+        channel_fd: the socket.
+        before_ready: called when all is set up, before READY is sent.
     """
     try:
         process.start_afresh()
         logs.open_streams()
         channel = Channel(channel_fd)
+        if before_ready is not None:
+            before_ready()
         channel.send(0, READY)
         _serve(channel)
     except ChannelClosed:

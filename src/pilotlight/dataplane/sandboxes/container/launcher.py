@@ -37,6 +37,8 @@ _SANDBOXES_MAX = 8192
 _ZYGOTES_MAX = 512
 """Far more than a worker's memory holds; they bound what a driver that was taken over can do."""
 _RETRY_S = 0.002
+_PREPARE_AFTER_S = 0.05
+"""How long nothing must have happened before scratches are prepared: a start goes first."""
 _END_WITHIN_S = 15.0
 
 
@@ -136,7 +138,10 @@ class Launcher:
     def run(self) -> None:
         """Serve until the driver has gone, then destroy everything."""
         while not self._is_over:
-            for fd, _ in self._epoll.poll(self._timeout()):
+            events = self._epoll.poll(self._timeout())
+            if not events and not self._is_burying():
+                self._prepare()
+            for fd, _ in events:
                 action = self._readable.get(fd)
                 if action is not None:
                     action()
@@ -145,21 +150,18 @@ class Launcher:
         self._end()
 
     def _timeout(self) -> float:
-        if any(s.farewells for s in self._sandboxes.values()):
+        if self._is_burying():
             return _RETRY_S
-        if self._epoll_is_idle() and self._prepare():
-            return 0
-        return -1
+        return _PREPARE_AFTER_S if self._scratches.wants_more else -1
 
-    def _epoll_is_idle(self) -> bool:
-        return not self._epoll.poll(0, 1)
+    def _is_burying(self) -> bool:
+        return any(s.farewells for s in self._sandboxes.values())
 
-    def _prepare(self) -> bool:
+    def _prepare(self) -> None:
         try:
-            return self._scratches.prepare_one()
+            self._scratches.prepare_one()
         except OSError as error:
             log(f"a scratch file could not be prepared: {error}")
-            return False
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
         self._readable[fd] = action
@@ -241,7 +243,7 @@ class Launcher:
             sandbox.phases_us["clone"] = _since_us(forked)
             self._made(request, sandbox, pidfd, error)
 
-        zygote.fork(ForkJob(theirs, done))
+        zygote.fork(ForkJob(theirs, done, sandbox.is_blank))
 
     def _made(
         self, request: protocol.Make, sandbox: _Sandbox, pidfd: int | None, error: str | None

@@ -99,6 +99,7 @@ class Scratches:
         self._ready: deque[Scratch] = deque()
         self._templates: dict[int, int] = {}
         self._counter = 0
+        self._has_failed = False
 
     @property
     def is_on_disk(self) -> bool:
@@ -111,6 +112,7 @@ class Scratches:
         Raises:
             OSError: the host refuses.
         """
+        self._has_failed = False
         if self._folder_fd is None:
             options = {"size": f"{size_mib}m", "mode": "1777", "nr_inodes": str(size_mib * 64)}
             return Scratch(linux.new_mount("tmpfs", _SAFE, options), None, "")
@@ -118,12 +120,21 @@ class Scratches:
             return self._ready.popleft()
         return self._make(size_mib)
 
-    def prepare_one(self) -> bool:
-        """Make one more ready scratch if there are too few; False when there are enough."""
-        if self._folder_fd is None or len(self._ready) >= self._ready_max:
-            return False
-        self._ready.append(self._make(self._default_mib))
-        return True
+    @property
+    def wants_more(self) -> bool:
+        """Whether `prepare_one` has something to do; not after a failure, until one was taken."""
+        return self.is_on_disk and len(self._ready) < self._ready_max and not self._has_failed
+
+    def prepare_one(self) -> None:
+        """Make one more ready scratch if there are too few.
+
+        Raises:
+            OSError: the host refuses.
+        """
+        if self.wants_more:
+            self._has_failed = True
+            self._ready.append(self._make(self._default_mib))
+            self._has_failed = False
 
     def close(self) -> None:
         """Drop the ready ones."""

@@ -73,6 +73,7 @@ class ForkJob:
 
     fds: list[int]
     done: Callable[[int | None, str | None], None]
+    is_blank: bool = False
     is_sent: bool = False
 
     def close(self) -> None:
@@ -116,7 +117,8 @@ class Zygote:
 
     def _send(self, job: ForkJob) -> None:
         try:
-            socket.send_fds(self.socket, [b'{"hostname": "sandbox"}'], job.fds)
+            request = {"hostname": "sandbox", "is_blank": job.is_blank}
+            socket.send_fds(self.socket, [json.dumps(request).encode()], job.fds)
         except OSError:
             return  # it has ended: `readable` sees the end of file and fails every job
         job.is_sent = True
