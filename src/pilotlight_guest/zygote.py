@@ -150,6 +150,7 @@ class Zygote:
             for fd in (self.control.fileno(), channel, log, 0, 1, 2):
                 os.close(fd)
             self._confine()
+            linux.prctl(linux.PR_SET_DUMPABLE, 0)  # where fs.suid_dumpable says otherwise
         except BaseException as error:  # told to the driver, then the process ends
             init.report_failure(status, error)
         init.run(runtime, status)

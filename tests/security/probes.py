@@ -361,6 +361,109 @@ def signals_to_init(_):
     return {str(n): attempt(lambda n=n: os.kill(1, n)) for n in (signal.SIGKILL, signal.SIGSTOP)}
 
 
+def walls(_):
+    """Ways out that hand-made sandboxes have left open before."""
+    me = os.getpid()
+    return {
+        "own executable": attempt(lambda: open("/proc/self/exe", "r+b")),
+        "interpreter": attempt(lambda: open(sys.executable or "/usr/bin/env", "r+b")),
+        "root of 1": attempt(lambda: os.listdir("/proc/1/root")),
+        "cwd of 1": attempt(lambda: os.readlink("/proc/1/cwd")),
+        "namespace of 1": attempt(lambda: os.open("/proc/1/ns/mnt", os.O_RDONLY)),
+        "setns by pidfd": call(308, 268, os.pidfd_open(me), 0x00020000),
+        "ids": attempt(lambda: open("/proc/self/uid_map", "wb", 0).write(b"0 0 1")),
+        "new namespaces": attempt(
+            lambda: open("/proc/sys/user/max_user_namespaces", "wb", 0).write(b"9")
+        ),
+        "core pattern": attempt(
+            lambda: open("/proc/sys/kernel/core_pattern", "wb", 0).write(b"|x")
+        ),
+        "sysrq": attempt(lambda: os.stat("/proc/sysrq-trigger").st_rdev == 0x103 and absent()),
+        "oom score": attempt(lambda: open("/proc/self/oom_score_adj", "wb", 0).write(b"-999")),
+        "chown": attempt(lambda: os.chown("/tmp", 0, 0)),
+        "terminal input": attempt(lambda: fcntl.ioctl(1, 0x5412, b"x")),
+        "console input": attempt(lambda: fcntl.ioctl(1, 0x541C, b"x")),
+        "fanotify": call(300, 262, 0, 0),
+        "quotactl": call(179, 60, 0, None, 0, None),
+        "acct": call(163, 89, None),
+        "kexec_load": call(246, 104, 0, 0, None, 0),
+        "kcmp": call(312, 272, me, 1, 0, 0, 0),
+        "process_vm_writev": call(311, 271, 1, None, 0, None, 0, 0),
+        "process_madvise": call(440, 440, 0, None, 0, 0, 0),
+        "mount_setattr": call(442, 442, -100, b"/", 0, None, 0),
+        "move_mount": call(429, 429, -100, b"/", -100, b"/tmp", 0),
+        "sethostname": call(170, 161, b"x", 1),
+        "vhangup": call(153, 58),
+        "migrate_pages": call(256, 238, 1, 0, None, None),
+    }
+
+
+def absent():
+    raise FileNotFoundError(errno.ENOENT, "covered by /dev/null, or not there")
+
+
+def leaks(_):
+    """What of the host shows."""
+    return {
+        "cmdline": open("/proc/cmdline").read(),
+        "interrupts": open("/proc/interrupts").read(),
+        "environment": sorted(os.environ),
+        "arguments": open("/proc/self/cmdline", "rb").read().decode(),
+        "user namespaces": open("/proc/sys/user/max_user_namespaces").read().strip(),
+        "core limit": resource.getrlimit(resource.RLIMIT_CORE),
+        "log in reach": os.path.exists("/dev/log") or os.path.exists("/run/systemd"),
+    }
+
+
+def mount_options(_):
+    """Top mount of each place: options, and what it shares with other namespaces."""
+    found = {}
+    for line in open("/proc/self/mountinfo"):
+        fields = line.split()
+        found[fields[4]] = [fields[5].split(","), fields[6 : fields.index("-")]]
+    return found
+
+
+def use_up_counts(_):
+    """Everything that is counted for a user and not for a cgroup."""
+    instances = 0
+    while instances < 4096 and libc.inotify_init1(0) >= 0:
+        instances += 1
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
+    queued = 0
+    while queued < 300_000 and libc.sigqueue(os.getpid(), int(signal.SIGRTMIN), None) == 0:
+        queued += 1
+    return [instances, queued]
+
+
+def fill_inodes(most):
+    made = 0
+    try:
+        while made < most:
+            os.close(os.open(f"/tmp/{made}", os.O_CREAT))
+            made += 1
+    except OSError as error:
+        return [errno.errorcode[error.errno], made]
+    return ["made", made]
+
+
+def many_descriptors(_):
+    held = []
+    try:
+        while len(held) < 5000:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError as error:
+        return [errno.errorcode[error.errno], len(held)]
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def kill_all(_):
+    """SIGKILL to all that can be reached but itself and process 1."""
+    return attempt(lambda: os.kill(-1, signal.SIGKILL))
+
+
 def usual_things(_):
     """What ordinary code does and must be able to do."""
     import asyncio, concurrent.futures, json, sqlite3, ssl, threading, uuid, zoneinfo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import socket
 from dataclasses import replace
@@ -16,6 +17,13 @@ from pilotlight.testing.sandbox_kit import Guest, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90), pytest.mark.needs("root")]
 REFUSED = {"EPERM", "EACCES", "EROFS", "ENOENT"}
+
+
+def queued_signals() -> int:
+    """Signals queued for the user of this process, root of the host."""
+    status = Path("/proc/self/status").read_text()
+    used = next(line.split()[1] for line in status.splitlines() if line.startswith("SigQ"))
+    return int(used.partition("/")[0])
 
 
 async def test_only_own_processes_are_visible(prober: Any) -> None:
@@ -141,6 +149,66 @@ async def test_devices_are_five_and_no_more_can_be_made(prober: Any) -> None:
     assert seen["stdout"] == "allowed: 6"
 
 
+async def test_the_ways_out_of_other_sandboxes_are_closed(prober: Any) -> None:
+    seen = await prober.run("walls")
+    assert seen.pop("terminal input") == seen.pop("console input") == "EPERM"
+    assert {name: said for name, said in seen.items() if said not in REFUSED} == {}
+
+
+async def test_little_of_the_host_shows(prober: Any, tmp_path: Path) -> None:
+    seen = await prober.run("leaks")
+    assert seen["cmdline"] == seen["interrupts"] == ""
+    assert seen["user namespaces"] == "0"
+    assert seen["core limit"] == [1, 1]
+    assert not seen["log in reach"]
+    assert str(tmp_path) not in seen["arguments"]
+    strange = {
+        name for name in seen["environment"] if name.startswith(("PILOTLIGHT", "PIP", "SSH"))
+    }
+    assert strange == set()
+
+
+async def test_mounts_are_read_only_and_spread_nowhere(prober: Any) -> None:
+    seen = await prober.run("mount_options")
+    for place, (options, shared) in seen.items():
+        assert shared == [], place
+        assert "nosuid" in options, place
+        assert "nodev" in options or place.startswith(("/dev/", "/proc/")), place
+        writable = place in {"/tmp", "/proc"} or place.startswith("/dev/")  # noqa: S108
+        hidden = place.startswith("/proc/")  # by /dev/null, or read-only
+        assert "ro" in options or writable or hidden, place
+
+
+async def test_counts_of_a_user_are_not_those_of_the_host(prober: Any) -> None:
+    """What is counted for a user namespace is counted for the user who made it."""
+    instances, queued = await (guest := await prober.guest()).invoke({"do": "use_up_counts"})
+    assert instances >= 1
+    assert queued >= 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    own = libc.inotify_init1(0)
+    assert own >= 0, "the host's root has none left"
+    os.close(own)
+    assert queued_signals() < queued
+    await prober.driver.destroy(guest.sandbox.id)
+
+
+async def test_files_and_descriptors_are_bounded(prober: Any) -> None:
+    first, second = await prober.guest(ephemeral_mib=64), await prober.guest(ephemeral_mib=64)
+    code, made = await first.invoke({"do": "fill_inodes", "with": 100_000})
+    assert code == "ENOSPC"
+    assert made < 100_000
+    assert await second.invoke({"do": "fill_inodes", "with": 100}) == ["made", 100]
+    code, held = await second.invoke({"do": "many_descriptors"})
+    assert code == "EMFILE"
+    assert held < 1024
+
+
+async def test_killing_all_reaches_nobody_else(prober: Any) -> None:
+    neighbour = await prober.guest()
+    assert await prober.run("kill_all") in {"ESRCH", "allowed: None"}
+    assert await neighbour.invoke({"do": "processes"}) == [1, 2]
+
+
 async def test_climbing_ends_at_the_root(prober: Any) -> None:
     assert await prober.run("climb") is True
 
@@ -169,7 +237,7 @@ async def test_ordinary_code_works(prober: Any) -> None:
 
 async def test_a_fork_bomb_is_bounded_and_neighbours_live(prober: Any) -> None:
     neighbour = await prober.guest()
-    bomber = await prober.guest()
+    bomber = await prober.guest(memory_mib=512)  # 127 copies of an interpreter
     assert await bomber.invoke({"do": "fork_bomb"}) == ["EAGAIN", 127]  # pids_max 128, itself one
     await bomber.invoke({"do": "runaway"})
     assert await neighbour.invoke({"do": "processes"}) == [1, 2]

@@ -159,6 +159,7 @@ class _Assembly:
                 environments=reports.environments(invoker),
                 readiness=lambda: () if role.is_ready else ("starting or ending",),
                 metrics=self._telemetry.exposition,
+                is_local=self._settings.listen.is_loopback,
             )
         )
         api = self._api_server(gate, view, invoker, app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import io
@@ -9,6 +10,7 @@ import json
 import socket
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -16,6 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from pilotlight.control.gateway import create_app
 from pilotlight.kernel.system import SystemClock
 from pilotlight.model.errors import StorageFull
 from pilotlight.ports.auth import SignedRequest
@@ -93,6 +96,41 @@ def test_open_paths_need_no_signature(plane: ControlPlane, path: str, status: in
     answer = send(plane, "GET", path, is_signed=False)
     assert answer.status == status
     assert len(answer.headers["x-amzn-requestid"]) == 36
+
+
+def test_beyond_loopback_metrics_need_a_signature_and_readiness_says_no_more(
+    plane: ControlPlane,
+) -> None:
+    """Decision D17: nothing listens beyond loopback without credentials."""
+    parts = replace(plane.gateway, is_local=False, readiness=lambda: ("the database",))
+    app = create_app(parts)
+
+    def get(path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send_one(message: Any) -> None:
+            sent.append(message)
+
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        raw.append((b"host", f"127.0.0.1:{plane.port}".encode()))
+        scope = {
+            "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+            "query_string": b"", "headers": raw, "scheme": "http", "root_path": "",
+        }  # fmt: skip
+        asyncio.run(app(scope, receive, send_one))
+        return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:])
+
+    assert get("/metrics", {})[0] == 403
+    forged = signature(plane, "GET", "/metrics", sigv4.EMPTY_SHA256)
+    forged["authorization"] = forged["authorization"][:-4] + "0000"
+    assert get("/metrics", forged)[0] == 403
+    signed = signature(plane, "GET", "/metrics", sigv4.EMPTY_SHA256)
+    assert get("/metrics", signed) == (200, b"up 1\n")
+    assert get("/healthz", {})[0] == 200
+    assert get("/readyz", {}) == (503, b'{"ready":false}')
 
 
 def test_an_unsigned_request_is_refused_before_its_body_is_read(plane: ControlPlane) -> None:

@@ -35,6 +35,9 @@ class GatewayParts:
         readiness: what is not ready yet; empty when all is.
         metrics: body and content type for Prometheus.
         body_budget_bytes: request bodies held at once (decision D21).
+        is_local: only this machine reaches the listener. Else metrics, which name the functions,
+            need a signature (decision D17); health and readiness answer their status alone, for
+            load balancers cannot sign.
     """
 
     services: Services
@@ -48,6 +51,7 @@ class GatewayParts:
     readiness: Callable[[], Sequence[str]]
     metrics: Callable[[], tuple[bytes, str]]
     body_budget_bytes: int = DEFAULT_BUDGET_BYTES
+    is_local: bool = True
 
 
 class _Whole:
@@ -83,9 +87,12 @@ def create_app(parts: GatewayParts) -> Starlette:
     async def ready(exchange: Exchange) -> HttpAnswer:
         waiting = list(parts.readiness())
         status = _UNAVAILABLE if waiting else 200
-        return json_answer(exchange, {"ready": not waiting, "waiting_for": waiting}, status=status)
+        told = {"waiting_for": waiting} if parts.is_local else {}
+        return json_answer(exchange, {"ready": not waiting} | told, status=status)
 
     async def metrics(exchange: Exchange) -> HttpAnswer:
+        if not parts.is_local:
+            parts.authenticator.authenticate(exchange.signed)
         body, content_type = parts.metrics()
         headers = [
             (b"x-amzn-RequestId", exchange.request_id.encode()),
