@@ -37,8 +37,9 @@ _SANDBOXES_MAX = 8192
 _ZYGOTES_MAX = 512
 """Far more than a worker's memory holds; they bound what a driver that was taken over can do."""
 _RETRY_S = 0.002
-_PREPARE_AFTER_S = 0.05
-"""How long nothing must have happened before scratches are prepared: a start goes first."""
+_PREPARE_AFTER_S = 0.015
+"""How long nothing must have happened before scratches are prepared: a start goes first, as long as
+enough are left for the next ones."""
 _END_WITHIN_S = 15.0
 
 
@@ -152,7 +153,9 @@ class Launcher:
     def _timeout(self) -> float:
         if self._is_burying():
             return _RETRY_S
-        return _PREPARE_AFTER_S if self._scratches.wants_more else -1
+        if not self._scratches.wants_more:
+            return -1
+        return 0 if self._scratches.is_short else _PREPARE_AFTER_S
 
     def _is_burying(self) -> bool:
         return any(s.farewells for s in self._sandboxes.values())

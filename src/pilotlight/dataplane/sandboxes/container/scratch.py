@@ -125,6 +125,11 @@ class Scratches:
         """Whether `prepare_one` has something to do; not after a failure, until one was taken."""
         return self.is_on_disk and len(self._ready) < self._ready_max and not self._has_failed
 
+    @property
+    def is_short(self) -> bool:
+        """Whether so few are ready that the next starts may have to wait for theirs."""
+        return len(self._ready) <= self._ready_max // 2
+
     def prepare_one(self) -> None:
         """Make one more ready scratch if there are too few.
 
