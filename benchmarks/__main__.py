@@ -1,6 +1,6 @@
 """Run the scenarios, print the tables, save the raw data.
 
-Usage: python -m benchmarks [cold] [warm] [memory] [--quick]
+Usage: python -m benchmarks [cold] [warm] [latency] [memory] [--quick]
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import cold, load, memory, warm
+from benchmarks import cold, latency, load, memory, warm
 from benchmarks.report import Report
 
-SCENARIOS = ("cold", "warm", "memory")
+SCENARIOS = ("cold", "warm", "latency", "memory")
 RESULTS = Path(__file__).with_name("results")
 
 
 def main() -> None:
     """Entry of ``make bench``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", nargs="*", help="cold, warm, memory; all without a name")
+    parser.add_argument(
+        "scenario", nargs="*", help="cold, warm, latency, memory; all without a name"
+    )
     parser.add_argument("--quick", action="store_true", help="few samples, to see that it works")
     arguments = parser.parse_args()
     chosen = arguments.scenario or list(SCENARIOS)
@@ -33,6 +35,9 @@ def main() -> None:
         warm.measure(
             report, seconds=1 if arguments.quick else 2, rounds=1 if arguments.quick else 5
         )
+    if "latency" in chosen:
+        hot, frozen = (1000, 10) if arguments.quick else (5000, 60)
+        latency.measure(report, hot=hot, frozen=frozen)
     if "memory" in chosen:
         memory.measure(report, count=10 if arguments.quick else 100)
     print(f"\nraw data: {report.save(RESULTS)}")

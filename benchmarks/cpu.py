@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from pilotlight.testing.platform import process_tree
 
 
-def cpu_seconds(*roots: int) -> float:
-    """CPU seconds that the trees under ``roots`` have used so far (living threads only)."""
-    used = 0
+@dataclass(frozen=True, slots=True)
+class CpuSeconds:
+    """CPU time of some process trees so far (living threads only).
+
+    Attributes:
+        main: of the first threads of the roots.
+        threads: of the roots' other threads.
+        children: of all descendants.
+    """
+
+    main: float
+    threads: float
+    children: float
+
+
+def cpu_seconds(*roots: int) -> CpuSeconds:
+    """CPU seconds that the trees under ``roots`` have used so far."""
+    main = threads = children = 0
     for root in roots:
         for pid in process_tree(root):
-            for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                with contextlib.suppress(OSError):
-                    used += int(task.read_text().split()[0])
-    return used / 1e9
+            for task in Path(f"/proc/{pid}/task").glob("*"):
+                used = _nanoseconds(task)
+                if pid != root:
+                    children += used
+                elif task.name == str(root):
+                    main += used
+                else:
+                    threads += used
+    return CpuSeconds(main / 1e9, threads / 1e9, children / 1e9)
+
+
+def _nanoseconds(task: Path) -> int:
+    with contextlib.suppress(OSError):  # it may have ended meanwhile
+        return int((task / "schedstat").read_text().split()[0])
+    return 0
 
 
 def pss_kib(pid: int) -> int:

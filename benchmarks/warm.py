@@ -104,6 +104,7 @@ def _table(
             "p50 ms",
             "p99 ms",
             "CPU µs/request",
+            "main+threads+children",
             "x floor CPU",
             "errors",
         ],
@@ -115,6 +116,7 @@ def _table(
                 f"{x.p50_ms:.2f}",
                 f"{x.p99_ms:.2f}",
                 f"{x.cpu_us:.0f}",
+                f"{x.main_us:.0f}+{x.threads_us:.0f}+{x.children_us:.0f}",
                 f"{x.cpu_us / middle[floor].cpu_us:.2f}",
                 f"{x.errors}",
             ]

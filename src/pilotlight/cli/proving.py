@@ -26,7 +26,7 @@ from pilotlight.cli.errors import CommandFailed, NoServer
 from pilotlight.cli.packing import pack
 from pilotlight.cli.publishing import Publisher
 from pilotlight.config.project import Project
-from pilotlight.config.target import find_target
+from pilotlight.config.target import Target, find_target
 from pilotlight.kernel.system import SystemClock
 
 BUDGET_S = 14.0
@@ -68,8 +68,8 @@ def gather(allow_missing: frozenset[str], step: Callable[[str], None]) -> Eviden
     folder = Path(tempfile.mkdtemp(prefix="pilotlight-doctor-"))
     folder.chmod(0o755)  # the probe must be stopped by the sandbox, not by this folder's mode
     try:
-        with _ends_on_sigterm(), _platform(folder, allow_missing) as (data_dir, deadline_s):
-            _Proof(folder, data_dir, deadline_s, evidence, step).run(
+        with _ends_on_sigterm(), _platform(folder, allow_missing) as (target, deadline_s):
+            _Proof(folder, target, deadline_s, evidence, step).run(
                 probes_memory="memory" not in allow_missing
             )
     except CommandFailed as failed:
@@ -94,8 +94,8 @@ def _ends_on_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _platform(folder: Path, allow_missing: frozenset[str]) -> Iterator[tuple[Path, float]]:
-    """A platform for the length of the block: its data directory, and when to stop probing.
+def _platform(folder: Path, allow_missing: frozenset[str]) -> Iterator[tuple[Target, float]]:
+    """A platform for the length of the block: where it is, and when to stop probing.
 
     Raises:
         CommandFailed: it did not start; with what it said.
@@ -119,19 +119,23 @@ def _platform(folder: Path, allow_missing: frozenset[str]) -> Iterator[tuple[Pat
             start_new_session=True,  # Ctrl-C is for us; we end it
         )
     try:
-        if not _says_ready(process, deadline_s - clock.monotonic()):
+        url = _says_ready(process, deadline_s - clock.monotonic())
+        if url is None:
             raise CommandFailed(_last_words(said, process))
-        yield data_dir, deadline_s
+        # Named, so that no variable of the user's leads the probes to another server.
+        yield find_target(endpoint=url, data_dir=data_dir), deadline_s
     finally:
         _end(process)
 
 
-def _says_ready(process: subprocess.Popen[bytes], within_s: float) -> bool:
+def _says_ready(process: subprocess.Popen[bytes], within_s: float) -> str | None:
+    """The address that the platform prints when it is ready; None where it does not."""
     if process.stdout is None:
-        return False
+        return None
     with process.stdout as stdout:
         readable, _, _ = select.select([stdout], [], [], within_s)
-        return bool(readable) and stdout.readline().startswith(b"ready: ")
+        word, _, url = (stdout.readline().decode() if readable else "").partition(": ")
+    return url.strip() if word == "ready" else None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -160,18 +164,17 @@ class _Proof:
     def __init__(
         self,
         folder: Path,
-        data_dir: Path,
+        target: Target,
         deadline_s: float,
         evidence: Evidence,
         step: Callable[[str], None],
     ) -> None:
         self._folder = folder
-        self._data_dir = data_dir
         self._deadline_s = deadline_s
         self._evidence = evidence
         self._step = step
         self._clock = SystemClock()
-        self._client = Client(find_target(data_dir=data_dir))
+        self._client = Client(target)
 
     def run(self, *, probes_memory: bool) -> None:
         """Deploy, then each group of probes in an invocation of its own.
@@ -218,7 +221,7 @@ class _Proof:
             "processes": None,
             "status": None,
             "files": [
-                str(secret), str(self._data_dir / "registry.db"), "/etc/shadow", "/dev/mem",
+                str(secret), str(self._folder / "data/registry.db"), "/etc/shadow", "/dev/mem",
                 "/proc/1/environ", "/run/docker.sock",
             ],
             "writes": ["/var/task/main.py", "/var/task/x", "/var/runtime/x", "/usr/x", "/etc/passwd"],

@@ -18,7 +18,7 @@ from pilotlight.config.schema import Layer, build, flatten, key, read_toml
 from pilotlight.config.settings import NOT_FOR_USERS
 from pilotlight.model import limits
 from pilotlight.model.errors import ConfigurationError
-from pilotlight.model.function import Isolation
+from pilotlight.model.isolation import Isolation
 
 PROJECT_FILE = "function.toml"
 _NAME = matching(r"[a-zA-Z0-9-_]{1,64}", "1 to 64 letters, digits, - and _")

@@ -8,7 +8,6 @@ one is still a fault: what cannot be used is never silently ignored.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +166,8 @@ def _rooted(value: object, base: Path | None) -> object:
 
 
 def _unknown(name: str, given: Given, known: Mapping[str, Spec]) -> str:
+    import difflib  # noqa: PLC0415  (only a mistake needs it, and every command loads this module)
+
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
     return f"{given.place}: there is no such setting{hint}"

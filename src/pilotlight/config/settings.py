@@ -29,7 +29,7 @@ from pilotlight.config.parsers import (
 from pilotlight.config.schema import Given, Layer, build, flatten, key, read_toml, refuse, specs
 from pilotlight.model import limits
 from pilotlight.model.errors import ConfigurationError
-from pilotlight.model.function import Isolation
+from pilotlight.model.isolation import Isolation
 
 CONFIG_FILE = "pilotlight.toml"
 PREFIX = "PILOTLIGHT_"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pilotlight.model.ids import AccountId, Digest, RuntimeName
+from pilotlight.model.isolation import Isolation as Isolation  # noqa: PLC0414  (exported here too)
 
 LATEST = "$LATEST"
 
@@ -37,14 +38,6 @@ class LogFormat(StrEnum):
 
     TEXT = "Text"
     JSON = "JSON"
-
-
-class Isolation(StrEnum):
-    """How strongly a function is kept apart from its host and its neighbours."""
-
-    CONTAINER = "container"
-    PROCESS = "process"
-    MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
 
 log = structlog.get_logger(__name__)
 
+_JSON = LogFormat.JSON  # a name of our own: an enumeration looks its members up slowly
 _QUIET_LEVELS = frozenset({"WARN", "ERROR", "FATAL"})
 _READERS = 2
 _MIB = 1024 * 1024
@@ -134,7 +135,9 @@ class LogStore:
             self._buffer.append(Ended(self._id(report.ended_wall_s), report, stream))
 
     def _id(self, wall_s: float) -> int:
-        self._last_id = fresh = max(self._last_id + ID_STEP, int(wall_s * 1_000_000))
+        fresh, least = int(wall_s * 1_000_000), self._last_id + ID_STEP
+        fresh = max(fresh, least)
+        self._last_id = fresh
         return fresh
 
     # Reading.
@@ -319,4 +322,4 @@ def _overlapping(files: Sequence[SegmentFile], low: int) -> list[SegmentFile]:
 def _is_quiet(function: FunctionVersion) -> bool:
     """The function asked for no platform lines of successful invocations."""
     logging = function.logging
-    return logging.log_format is LogFormat.JSON and logging.system_level in _QUIET_LEVELS
+    return logging.log_format is _JSON and logging.system_level in _QUIET_LEVELS

@@ -99,7 +99,7 @@ class PrometheusTelemetry(Collector):
         self._folded: set[tuple[str, str]] = set()
         self._phases: dict[tuple[str, str], _Histogram] = {}
         self._failures: dict[tuple[str, str], int] = {}
-        self._environments: dict[str, int] = {}
+        self._environments: dict[str, list[int]] = {}
         self._waiters = 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -128,7 +128,10 @@ class PrometheusTelemetry(Collector):
 
     def environments(self, state: str, delta: int) -> None:
         """Move the number of environments in a state."""
-        self._environments[state] = self._environments.get(state, 0) + delta
+        cell = self._environments.get(state)
+        if cell is None:
+            cell = self._environments[state] = [0]
+        cell[0] += delta  # a slot: states are enumeration members, which hash slowly
 
     def waiters(self, delta: int) -> None:
         """Move the number of waiting invocations."""
@@ -151,7 +154,7 @@ class PrometheusTelemetry(Collector):
             failures.add_metric(labels, count)
         yield failures
         environments = _gauge(catalog.ENVIRONMENTS)
-        for state, count in self._environments.items():
+        for state, (count,) in self._environments.items():
             environments.add_metric((state,), count)
         yield environments
         yield from self._plain()

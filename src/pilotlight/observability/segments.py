@@ -8,7 +8,6 @@ The id of its end is followed by those of REPORT (+1) and COLD_START (+2): `ID_S
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -104,6 +103,7 @@ class Segment:
         self.path = path
         self._functions: dict[tuple[str, str], int] = {}
         self._sources: dict[tuple[int, str, str, str], int] = {}
+        self._by_stream: dict[str, tuple[FunctionVersion, tuple[int, int]]] = {}
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("pragma journal_mode=wal")
@@ -144,6 +144,7 @@ class Segment:
         except BaseException:
             self._functions.clear()  # ids of this batch are rolled back with it
             self._sources.clear()
+            self._by_stream.clear()
             self._db.execute("rollback")
             raise
 
@@ -199,9 +200,16 @@ class Segment:
         )
 
     def _place_of(self, function: FunctionVersion, stream: str) -> tuple[int, int]:
-        return self._place(
+        known = self._by_stream.get(stream)
+        if known is not None and known[0] is function:
+            return known[1]
+        place = self._place(
             function.account, function.name, function.version, function.logging.log_group, stream
         )
+        if len(self._by_stream) > 1000:  # noqa: PLR2004  (only a cache)
+            self._by_stream.clear()
+        self._by_stream[stream] = (function, place)
+        return place
 
     def _place(
         self, account: str, name: str, version: str, log_group: str, stream: str
@@ -241,10 +249,12 @@ def micros(seconds: float) -> int:
 def pack(request_id: str) -> bytes | str:
     """A UUID in lower case in 16 bytes; anything else as it is."""
     if len(request_id) == _UUID_LENGTH and request_id.count("-") == _UUID_DASHES:
-        with contextlib.suppress(ValueError):
+        try:
             packed = bytes.fromhex(request_id.replace("-", ""))
-            if request_id == request_id.lower():
-                return packed
+        except ValueError:
+            return _clean(request_id)
+        if request_id == request_id.lower():
+            return packed
     return _clean(request_id)
 
 
@@ -263,5 +273,8 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+_JSON = LogFormat.JSON  # a name of our own: an enumeration looks its members up slowly
+
+
 def _is_json(function: FunctionVersion) -> bool:
-    return function.logging.log_format is LogFormat.JSON
+    return function.logging.log_format is _JSON

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotlight.testing.platform import Platform
+from pilotlight.testing.platform import Platform, eventually
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -99,7 +99,27 @@ def test_requirements_are_there_when_the_function_runs(
     (folder / "app.py").write_text(source)
     deployed = cli("deploy", hello)
     assert deployed.returncode == 0, deployed.stderr
+    assert "installing" in deployed.stderr
     assert cli("invoke", hello).stdout == "42\n"
+    again = cli("deploy", hello, "--json")
+    assert "installing" not in again.stderr  # kept by the hash of the requirements
+    assert json.loads(again.stdout)["code_sha256"]
+
+
+def test_describe_tells_isolation_and_the_last_cold_start(cli: Cli, hello: str) -> None:
+    described = json.loads(cli("describe", hello, "--json").stdout)
+    assert described["LastColdStart"] == {}
+    assert cli("invoke", hello).returncode == 0
+    for _ in eventually(10):  # the log is written behind the answer
+        described = json.loads(cli("describe", hello, "--json").stdout)
+        if described["LastColdStart"]:
+            break
+    assert described["LastColdStart"]["start"] in {"blank", "fork"}
+    assert described["LastColdStart"]["init"].endswith(" ms")
+    assert described["Isolation"] == "container (the server's default)"
+    shown = cli("describe", hello).stdout
+    assert "Cold start:   start " in shown
+    assert "Isolation:    container" in shown
 
 
 def test_exported_variables_are_all_a_client_needs(

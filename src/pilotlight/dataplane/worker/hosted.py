@@ -43,6 +43,8 @@ from pilotlight_guest import frames
 _ASSIGNED = environment.Assigned()
 _ANSWERED = environment.Answered()
 _INIT_SEQUENCE = 0
+# Names of our own: an enumeration looks its members up slowly.
+_IDLE, _INITIALIZING, _DEAD = S.IDLE, S.INITIALIZING, S.DEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +160,13 @@ class HostedEnvironment:
 
     def init_took_too_long(self) -> None:
         """The init limit is over; nothing happens when init has ended meanwhile."""
-        if self.life.phase is S.INITIALIZING:
+        if self.life.phase is _INITIALIZING:
             self._init_failed("timeout", None, b"")
 
     def died(self) -> None:
         """The sandbox is dead; ``exit`` holds how, where that is known."""
         self._drain_logs()
-        if self.life.phase is S.INITIALIZING:
+        if self.life.phase is _INITIALIZING:
             self._init_failed("error", None, b"")
             return
         head = self._sent[0].invocation if self._sent else None
@@ -192,7 +194,7 @@ class HostedEnvironment:
 
     def idle_long(self) -> None:
         """It has been idle long enough to be frozen."""
-        if self.life.phase is S.IDLE:
+        if self.life.phase is _IDLE:
             self._apply(environment.IdleLong())
 
     def status(self, *, isolation: Isolation) -> EnvironmentStatus:
@@ -233,7 +235,7 @@ class HostedEnvironment:
                 self.lie_received("it answered what it was not asked")
         elif kind == frames.READY and not self._has_greeted and not body and not sequence:
             self._has_greeted = True
-        elif self.life.phase is not S.INITIALIZING or sequence != _INIT_SEQUENCE:
+        elif self.life.phase is not _INITIALIZING or sequence != _INIT_SEQUENCE:
             self.lie_received(f"it sent a frame of type {kind} out of turn")
         elif kind == frames.INIT_DONE and not body:
             self._init_done()
@@ -245,10 +247,10 @@ class HostedEnvironment:
 
     def lie_received(self, lie: str) -> None:
         """The runtime broke the protocol: it is killed and its running invocation fails."""
-        if self.life.phase is S.DEAD:
+        if self.life.phase is _DEAD:
             return
         self._drain_logs()
-        if self.life.phase is S.INITIALIZING:
+        if self.life.phase is _INITIALIZING:
             self._init_failed("error", "Runtime.ExitError", b"", lie=lie)
             return
         if self._sent:
@@ -269,7 +271,7 @@ class HostedEnvironment:
         self.life = after = result.state
         if after.phase is not before.phase:
             self._around.telemetry.environments(before.phase, -1)
-            if after.phase is not S.DEAD:
+            if after.phase is not _DEAD:
                 self._around.telemetry.environments(after.phase, 1)
         for instruction in result.instructions:
             self._do[type(instruction)]()
@@ -356,7 +358,7 @@ class HostedEnvironment:
         if self._sent:
             self._begin(self._sent[0])
         self._owner.answered(result, has_logged=has_logged)
-        if self.life.phase is S.IDLE and self._is_old():
+        if self.life.phase is _IDLE and self._is_old():
             self.retire_now()
 
     def _is_old(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 from typing import NamedTuple
@@ -105,16 +106,20 @@ def _encode_text(value: str) -> bytes:
 
 def _explicit(value: dict[str, object]) -> UrlResponse:
     status = _status(value["statusCode"])
-    headers = [*_headers(value.get("headers")), *_cookies(value.get("cookies"))]
-    if not any(name == "content-type" for name, _ in headers):
-        headers.insert(0, JSON_TYPE)
-    if len(headers) > _MAX_HEADERS or sum(len(n) + len(v) for n, v in headers) > _MAX_HEADER_BYTES:
+    named = _headers(value.get("headers"))
+    if JSON_TYPE[0] not in named:
+        named = dict(JSON_ONLY) | named
+    headers = [*named.items(), *_cookies(value.get("cookies"))]
+    size = sum([len(name) + len(content) for name, content in headers])
+    if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
         raise NotAResponse("too many headers")
     body = _body(value.get("body"), is_base64=value.get("isBase64Encoded"))
     return UrlResponse(status, tuple(headers), b"" if status in NO_BODY_STATUSES else body)
 
 
 def _status(value: object) -> int:
+    if type(value) is int and value in _STATUSES:
+        return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 3:  # noqa: PLR2004
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -124,20 +129,25 @@ def _status(value: object) -> int:
     return value
 
 
-def _headers(value: object) -> list[tuple[str, str]]:
+def _headers(value: object) -> dict[str, str]:
     if value is None:
-        return []
+        return {}
     if not isinstance(value, dict):
         raise NotAResponse("headers is not an object")
     headers: dict[str, str] = {}
     for name, content in value.items():
-        key = str(name).lower()
-        if _NAME.fullmatch(key) is None:
-            raise NotAResponse("a header's name is not a token")
-        if content is None or key in _FRAMING:
-            continue
-        headers[key] = _checked(_scalar(content))
-    return list(headers.items())
+        key = _header_name(str(name))
+        if content is not None and key not in _FRAMING:
+            headers[key] = _checked(_scalar(content))
+    return headers
+
+
+@functools.lru_cache(maxsize=1024)
+def _header_name(name: str) -> str:
+    key = name.lower()
+    if _NAME.fullmatch(key) is None:
+        raise NotAResponse("a header's name is not a token")
+    return key
 
 
 def _scalar(value: object) -> str:
@@ -159,7 +169,7 @@ def _cookies(value: object) -> list[tuple[str, str]]:
 
 
 def _checked(value: str) -> str:
-    if _VALUE.fullmatch(value) is None:
+    if not value.isprintable() and _VALUE.fullmatch(value) is None:
         raise NotAResponse("a header's value has a control character")
     return value.strip(" \t")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -41,6 +42,10 @@ def by_path(path: bytes) -> tuple[str, bytes] | None:
     if not path.startswith(_PATH_PREFIX):
         return None
     url_id, _, rest = path[len(_PATH_PREFIX) :].partition(b"/")
-    if _ID.fullmatch(url_id) is None:
-        return None
-    return url_id.decode("ascii").lower(), b"/" + rest
+    name = _id_text(url_id)
+    return None if name is None else (name, b"/" + rest)
+
+
+@functools.lru_cache(maxsize=4096)
+def _id_text(url_id: bytes) -> str | None:
+    return url_id.decode("ascii").lower() if _ID.fullmatch(url_id) is not None else None
