@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilotlight.config.settings import Settings
+from pilotlight.config.settings import PREFIX, Settings
 from pilotlight.model.errors import ConfigurationError
 from pilotlight.model.ids import RuntimeName
 from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
@@ -229,6 +229,7 @@ def probe(path: Path) -> HostRuntime | None:
             check=True,
             stdin=subprocess.DEVNULL,
             cwd="/",
+            env={k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},  # no root key
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

@@ -178,3 +178,13 @@ def test_a_link_in_place_of_the_draft_is_not_written_through(only_own: Path) -> 
     runtimes(only_own).installed()
     assert victim.read_text() == "precious"
     assert (data / "runtimes.json").is_file()
+
+
+def test_a_probed_interpreter_is_not_told_the_root_key(
+    only_own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTLIGHT_ROOT_SECRET_ACCESS_KEY", "never-told-to-anybody")
+    seen = only_own / "seen"
+    curious = script(only_own / "curious", f'env > {seen}; exec {sys.executable} "$@"')
+    assert probe(curious) is not None
+    assert "never-told" not in seen.read_text()
