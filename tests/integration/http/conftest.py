@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from pilotlight.control.gateway import RootCredentials, StaticAuthenticator
 from pilotlight.dataplane.frontend.http import (
     HttpServer,
     HttpSettings,
     InvokeRoute,
     Listener,
-    SignatureGate,
 )
 from pilotlight.dataplane.frontend.http.hosts import LOOPBACK_HOSTS
 from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
@@ -28,7 +28,6 @@ from pilotlight.model.ids import AccountId, Digest, RuntimeName
 from pilotlight.model.invocation import Invocation, InvocationReport, InvocationResult
 from pilotlight.ports.functions import Resolved
 from pilotlight.ports.invoke import Done
-from pilotlight.wire.sigv4 import SigningKeys
 
 ACCOUNT = AccountId("000000000000")
 KEY, SECRET = "AKIATESTTESTTESTTEST", "secret"
@@ -224,14 +223,8 @@ def _view() -> FakeView:
     return view
 
 
-def _gate() -> SignatureGate:
-    return SignatureGate(
-        secret_of=lambda key: SECRET if key == KEY else None,
-        account_of=lambda key: ACCOUNT if key == KEY else None,
-        services=frozenset({"lambda"}),
-        clock=SystemClock(),
-        cache=SigningKeys(),
-    )
+def _gate() -> StaticAuthenticator:
+    return StaticAuthenticator([RootCredentials(ACCOUNT, KEY, SECRET)], clock=SystemClock())
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ The connection (`protocol`) enforces framing, Host, sizes, order and deadlines; 
 the connection itself; what the route leaves goes to the ASGI application.
 """
 
-from pilotlight.dataplane.frontend.http.gate import Gate, PendingCaller, SignatureGate
+from pilotlight.dataplane.frontend.http.gate import Gate, PendingCaller
 from pilotlight.dataplane.frontend.http.invoke import InvokeRoute
 from pilotlight.dataplane.frontend.http.listener import Listener
 from pilotlight.dataplane.frontend.http.server import HttpServer
@@ -17,5 +17,4 @@ __all__ = [
     "InvokeRoute",
     "Listener",
     "PendingCaller",
-    "SignatureGate",
 ]
