@@ -84,7 +84,11 @@ class LineCutter:
 
 
 class LogPipe:
-    """Reads a sandbox's log descriptor on the loop; the driver keeps owning the descriptor."""
+    """Reads a sandbox's log descriptor on the loop; the driver keeps owning the descriptor.
+
+    Attributes:
+        has_read: something has come at least once.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class LogPipe:
         self._now = now
         self._loop = loop
         self._is_open = True
+        self.has_read = False
         loop.add_reader(descriptor, self._readable)
 
     def drain(self) -> None:
@@ -127,6 +132,7 @@ class LogPipe:
             if not data:
                 self.close()
                 break
+            self.has_read = True
             self._cutter.feed(data, self._now())
             if len(data) < _READ_BYTES:
                 break
