@@ -178,6 +178,22 @@ def test_one_environment_runs_one_invocation_at_a_time(api: Any, deploy: Deploy)
     assert 2 <= len(set(answers)) <= 8
 
 
+def test_chance_differs_between_environments(api: Any, deploy: Deploy) -> None:
+    """All are forks of one process (decision D10): what was drawn there must not repeat."""
+    name = deploy(
+        "import os, random, tempfile, time, uuid\n"
+        "drawn = [random.random(), random.getrandbits(64), os.urandom(8).hex(), str(uuid.uuid4()),\n"
+        "         next(tempfile._get_candidate_names())]\n"
+        "def handler(e, c):\n    time.sleep(0.3)\n    return drawn\n"
+    )
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: tuple(invoke(api, name, {})[0]), range(8)))
+    environments = set(answers)
+    assert len(environments) >= 4
+    for column in zip(*environments, strict=True):
+        assert len(set(column)) == len(environments)
+
+
 def test_an_idle_environment_is_reused_after_it_was_frozen(api: Any, deploy: Deploy) -> None:
     name = deploy(
         "import threading, time\nticks = 0\n"

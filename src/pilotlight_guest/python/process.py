@@ -39,10 +39,14 @@ RUNTIME_DIR = "/var/runtime"
 def start_afresh() -> None:
     """Undo what a zygote set up or shares with its other children. Cheap, idempotent.
 
-    ``random`` seeds itself after a fork; other generators that were seeded before it would repeat
-    in every sandbox; a process id cannot tell them apart, since ids repeat in new pid namespaces.
+    Generators that were seeded before a fork would repeat in every sandbox; a process id cannot
+    tell them apart, since ids repeat in new pid namespaces. ``random`` seeds itself in a fork that
+    calls the interpreter's hooks; here it does not depend on how we were made.
     """
     gc.enable()
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
     _reset_signals()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
