@@ -128,13 +128,7 @@ class _InvokeCall:
         return self._pending.access_key
 
     def too_large(self) -> Answer:
-        return self.failed(
-            ApiError(
-                "RequestTooLargeException",
-                f"Request must be smaller than {limits.SYNC_PAYLOAD_BYTES} bytes for the"
-                " InvokeFunction operation",
-            )
-        )
+        return self.failed(payload_too_large())
 
     def failed(self, error: Exception) -> Answer:
         return error_answer(error, self._request_id)
@@ -303,6 +297,15 @@ def _success(result: InvocationResult, request_id: str, trace: str) -> Answer:
     if result.log_tail is not None:
         headers += f"X-Amz-Log-Result: {base64.b64encode(result.log_tail).decode('ascii')}\r\n"
     return Answer(200, headers.encode("ascii"), result.payload)
+
+
+def payload_too_large() -> ApiError:
+    """An event above the limit of synchronous invocations, by API or by function URL."""
+    return ApiError(
+        "RequestTooLargeException",
+        f"Request must be smaller than {limits.SYNC_PAYLOAD_BYTES} bytes for the"
+        " InvokeFunction operation",
+    )
 
 
 def error_answer(error: Exception, request_id: str) -> Answer:

@@ -12,7 +12,11 @@ import msgspec
 from pilotlight.dataplane.frontend.http.answers import Answer
 from pilotlight.dataplane.frontend.http.gate import Gate, PendingCaller
 from pilotlight.dataplane.frontend.http.head import RequestHead
-from pilotlight.dataplane.frontend.http.invoke import check_state, error_answer
+from pilotlight.dataplane.frontend.http.invoke import (
+    check_state,
+    error_answer,
+    payload_too_large,
+)
 from pilotlight.dataplane.frontend.http.route import Call, Reply
 from pilotlight.dataplane.frontend.http.trace import trace_id
 from pilotlight.dataplane.frontend.urls.cors import (
@@ -30,7 +34,7 @@ from pilotlight.dataplane.frontend.urls.response import (
 )
 from pilotlight.dataplane.frontend.urls.target import Target, by_host, by_path
 from pilotlight.model import limits
-from pilotlight.model.errors import ApiError, PlatformError
+from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import FunctionUrl
 from pilotlight.model.ids import RequestId
 from pilotlight.model.invocation import Invocation, InvocationResult
@@ -162,13 +166,7 @@ class _UrlCall:
         return self._url.url_id
 
     def too_large(self) -> Answer:
-        return self.failed(
-            ApiError(
-                "RequestTooLargeException",
-                f"Request must be smaller than {limits.SYNC_PAYLOAD_BYTES} bytes for the"
-                " InvokeFunction operation",
-            )
-        )
+        return self.failed(payload_too_large())
 
     def failed(self, error: Exception) -> Answer:
         return _message_answer(error, self._request_id)
