@@ -59,7 +59,12 @@ def configure(*, output: str = "auto", level: str = "info", stream: TextIO | Non
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logger = logging.getLogger(chatty)
+        logger.setLevel(logging.WARNING)
+        # uvicorn's own configuration gives its logger a stream and ends propagation, for the whole
+        # process, wherever a `uvicorn.Config` is made without `log_config=None`.
+        logger.handlers.clear()
+        logger.propagate = True
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -58,6 +58,17 @@ def test_the_standard_library_s_loggers_come_in_the_same_form(stream: io.StringI
     assert "ValueError: invalid" in event["exception"]
 
 
+def test_a_library_that_set_up_a_stream_of_its_own_is_brought_back(stream: io.StringIO) -> None:
+    library = logging.getLogger("uvicorn")
+    own = io.StringIO()
+    library.addHandler(logging.StreamHandler(own))
+    library.propagate = False
+    configure(output="json", level="warning", stream=stream)
+    library.warning("it_failed")
+    assert json.loads(stream.getvalue())["event"] == "it_failed"
+    assert own.getvalue() == ""
+
+
 def test_setting_up_twice_does_not_double_lines(stream: io.StringIO) -> None:
     configure(output="auto", level="info", stream=stream)
     configure(output="auto", level="info", stream=stream)
