@@ -56,7 +56,13 @@ class PendingChange(msgspec.Struct, frozen=True, kw_only=True):
     started_wall_s: float
 
 
-class FunctionRecord(msgspec.Struct, frozen=True, kw_only=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of any kind; ``schema`` is that of the release that wrote it."""
+
+    schema: int = SCHEMA
+
+
+class FunctionRecord(Stored, frozen=True, kw_only=True):
     """One function with all that one API call may have to change together.
 
     Attributes:
@@ -70,7 +76,6 @@ class FunctionRecord(msgspec.Struct, frozen=True, kw_only=True):
             `UrlRecord` of its own too, written by the same commit, for lookups by id.
     """
 
-    schema: int = SCHEMA
     current: FunctionVersion
     serving: FunctionVersion | None = None
     pending: PendingChange | None = None
@@ -79,37 +84,33 @@ class FunctionRecord(msgspec.Struct, frozen=True, kw_only=True):
     urls: Mapping[str, FunctionUrl] = {}
 
 
-class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
+class VersionRecord(Stored, frozen=True, kw_only=True):
     """A published version, immutable."""
 
-    schema: int = SCHEMA
     function: FunctionVersion
 
 
-class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
+class AliasRecord(Stored, frozen=True, kw_only=True):
     """A movable pointer to one published version."""
 
-    schema: int = SCHEMA
     name: str
     version: str
 
 
-class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
+class UrlRecord(Stored, frozen=True, kw_only=True):
     """A function URL."""
 
-    schema: int = SCHEMA
     url: FunctionUrl
 
 
-AnyRecord = FunctionRecord | VersionRecord | AliasRecord | UrlRecord
-R = TypeVar("R", FunctionRecord, VersionRecord, AliasRecord, UrlRecord)
+R = TypeVar("R", bound=Stored)
 
 
 class _Head(msgspec.Struct):
     schema: int
 
 
-def encode(record: AnyRecord) -> bytes:
+def encode(record: Stored) -> bytes:
     """Encode a record."""
     return msgspec.json.encode(record)
 
