@@ -529,3 +529,21 @@ def test_no_request_crashes_verification(
         headers.append((b"authorization", authorization))
     with pytest.raises(ApiError):
         check(SignedRequest(b"GET", path, query, headers), SHA, now_s=1_700_000_000)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "query", "service"),
+    [
+        (b"AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/logs/aws4_request, S=x", b"", "logs"),
+        (b"", b"a=b&X-Amz-Credential=AK%2F20260101%2Fus-east-1%2Fs3%2Faws4_request", "s3"),
+        (b"", b"X-Amz-Credential=AK/20260101/us-east-1/sts/aws4_request", "sts"),
+        (b"Bearer abc", b"", None),
+        (b"", b"", None),
+        (b"AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1", b"", None),
+        (b"AWS4-HMAC-SHA256 " + b"x" * 9000 + b"Credential=AK/20260101/r/logs/", b"", None),
+    ],
+)
+def test_the_service_a_signature_claims(
+    authorization: bytes, query: bytes, service: str | None
+) -> None:
+    assert sigv4.claimed_service(authorization, query) == service

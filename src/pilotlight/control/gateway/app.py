@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.applications import Starlette
@@ -14,13 +14,14 @@ from pilotlight.control.api import Services
 from pilotlight.control.gateway.auth import StaticAuthenticator
 from pilotlight.control.gateway.bodies import DEFAULT_BUDGET_BYTES, ByteBudget
 from pilotlight.control.gateway.calls import LambdaCalls
-from pilotlight.control.gateway.exchange import Exchange, endpoint, json_answer
+from pilotlight.control.gateway.exchange import Exchange, Responder, endpoint, json_answer
 from pilotlight.control.gateway.links import CodeLinks
 from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
 from pilotlight.model.ids import Digest
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.telemetry import LogReader
 from pilotlight.wire.lambda_api import HttpAnswer
+from pilotlight.wire.sigv4 import claimed_service
 
 _UNAVAILABLE: Final = 503
 
@@ -34,6 +35,8 @@ class GatewayParts:
         blob_name: name of a package's blob.
         readiness: what is not ready yet; empty when all is.
         metrics: body and content type for Prometheus.
+        protocols: what answers for services other than Lambda, by the service's name in the
+            signature's scope (``logs``, ``sts``, …); each verifies the signature itself.
         body_budget_bytes: request bodies held at once (decision D21).
         is_local: only this machine reaches the listener. Else metrics, which name the functions,
             need a signature (decision D17); health and readiness answer their status alone, for
@@ -50,6 +53,7 @@ class GatewayParts:
     environments: EnvironmentReport
     readiness: Callable[[], Sequence[str]]
     metrics: Callable[[], tuple[bytes, str]]
+    protocols: Mapping[str, Responder] = field(default_factory=dict)
     body_budget_bytes: int = DEFAULT_BUDGET_BYTES
     is_local: bool = True
 
@@ -100,6 +104,12 @@ def create_app(parts: GatewayParts) -> Starlette:
         ]
         return HttpAnswer(200, headers, body)
 
+    async def by_service(exchange: Exchange) -> HttpAnswer:
+        authorization = (exchange.header("authorization") or "").encode("latin-1")
+        service = claimed_service(authorization, exchange.signed.query)
+        respond = parts.protocols.get(service or "", calls.respond)
+        return await respond(exchange)
+
     ids = parts.services.ids
     return Starlette(
         routes=[
@@ -107,6 +117,6 @@ def create_app(parts: GatewayParts) -> Starlette:
             Route("/readyz", _Whole(endpoint(ready, ids))),
             Route("/metrics", _Whole(endpoint(metrics, ids))),
             Route("/api/v1/{rest:path}", _Whole(endpoint(native.respond, ids))),
-            Mount("/", _Whole(endpoint(calls.respond, ids))),
+            Mount("/", _Whole(endpoint(by_service, ids))),
         ]
     )

@@ -76,8 +76,14 @@ class StaticAuthenticator:
         self._services = services
         self._keys = sigv4.SigningKeys()
 
-    def begin(self, request: SignedRequest) -> PendingCaller:
+    def begin(
+        self, request: SignedRequest, *, services: frozenset[str] | None = None
+    ) -> PendingCaller:
         """Check what can be checked before the body is read.
+
+        Args:
+            request: as it came.
+            services: names the signature's scope may have, by default those of the Lambda API.
 
         Raises:
             ApiError: as `Authenticator.authenticate`.
@@ -86,7 +92,7 @@ class StaticAuthenticator:
             request,
             secret_of=self._secret_of,
             now_s=self._clock.wall(),
-            services=self._services,
+            services=services or self._services,
             cache=self._keys,
         )
         if _has_token(request):

@@ -1,6 +1,7 @@
 """AWS Signature Version 4: verification of requests, signing of our own, presigned URLs."""
 
 from pilotlight.wire.sigv4.canonical import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from pilotlight.wire.sigv4.claims import claimed_service
 from pilotlight.wire.sigv4.signing import SigningCredentials, presign, sign
 from pilotlight.wire.sigv4.verification import Pending, SigningKeys, Verified, begin, verify
 
@@ -12,6 +13,7 @@ __all__ = [
     "SigningKeys",
     "Verified",
     "begin",
+    "claimed_service",
     "presign",
     "sign",
     "verify",

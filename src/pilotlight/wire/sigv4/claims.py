@@ -76,6 +76,21 @@ def incomplete(message: str) -> ApiError:
     return ApiError("IncompleteSignatureException", message, status=403)
 
 
+_CLAIMED = re.compile(
+    rb"Credential=[^/,&\s]{1,128}(?:/|%2F)\d{8}(?:/|%2F)[^/,&%\s]{1,32}(?:/|%2F)([a-z0-9-]{1,32})(?:/|%2F)"
+)
+
+
+def claimed_service(authorization: bytes, query: bytes) -> str | None:
+    """The service a signature claims to be for; None when there is none to read.
+
+    It only chooses which protocol answers: that one verifies the signature for this very service.
+    """
+    text = authorization or query
+    match = _CLAIMED.search(text[:_HEADER_LIMIT_BYTES])
+    return None if match is None else match[1].decode("ascii")
+
+
 def from_header(value: bytes, headers: Mapping[bytes, bytes]) -> Claims:
     """Read a signature of the Authorization header.
 
