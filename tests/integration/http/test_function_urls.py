@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -31,6 +32,38 @@ def request(
 
 def event(urls: Any) -> Any:
     return json.loads(urls.invoker.seen[-1].payload)
+
+
+async def test_a_repeated_head_gives_each_request_its_own_event(urls: Any, kit: Any) -> None:
+    """Whatever is kept from the request before, a function sees no difference."""
+    client = await urls.connect()
+    path = f"/url/{kit.url_id}/p?q=1"
+    heads = [("X-A: 1",), ("X-A: 1",), ("X-A: 1",), ("X-A: 2",), ("X-A: 2",), ("X-A: 1", "X-B: 3")]
+    for number, lines in enumerate(heads):
+        await client.send(request(path, *lines, method="POST", body=b'{"n":%d}' % number))
+        assert (await client.response())[0] == 200
+    client.close()
+    events = [json.loads(seen.payload) for seen in urls.invoker.seen]
+    assert [json.loads(base64.b64decode(e["body"]))["n"] for e in events] == [0, 1, 2, 3, 4, 5]
+    assert [e["headers"]["x-a"] for e in events] == ["1", "1", "1", "2", "2", "1"]
+    assert ["x-b" in e["headers"] for e in events] == [False] * 5 + [True]
+    ids = [seen.request_id for seen in urls.invoker.seen]
+    assert [e["requestContext"]["requestId"] for e in events] == ids
+    assert len(set(ids)) == len(ids)
+    traces = [e["headers"]["x-amzn-trace-id"] for e in events]
+    assert traces == [seen.trace_id for seen in urls.invoker.seen]
+    assert len(set(traces)) == len(traces)
+    shapes = [set(e) | set(e["requestContext"]) | set(e["headers"]) for e in events[:5]]
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+async def test_a_repeated_trace_header_is_repeated(urls: Any, kit: Any) -> None:
+    client = await urls.connect()
+    for _ in range(3):
+        await client.send(request(f"/url/{kit.url_id}/", "X-Amzn-Trace-Id: Root=1-abc;Sampled=1"))
+        await client.response()
+    client.close()
+    assert {seen.trace_id for seen in urls.invoker.seen} == {"Root=1-abc;Sampled=1"}
 
 
 async def test_event_has_every_member_of_format_2_0(urls: Any, kit: Any) -> None:

@@ -14,6 +14,7 @@ from pilotlight.dataplane.frontend.http.head import RequestHead
 from pilotlight.dataplane.frontend.urls.cors import Cors, allowed_origin, read_cors
 from pilotlight.dataplane.frontend.urls.event import (
     Origin,
+    Template,
     build_event,
     is_text_body,
     join_query,
@@ -51,6 +52,29 @@ def test_any_other_body_arrives_in_base64(body: Any) -> None:
 def test_any_header_bytes_give_a_valid_event(headers: Any) -> None:
     got = event(b"", *headers)
     assert got["version"] == "2.0"
+
+
+@given(
+    headers=st.lists(
+        st.tuples(
+            st.sampled_from([b"a", b"cookie", b"x-forwarded-for", b"content-type", b"user-agent"]),
+            st.binary(max_size=20) | st.just(b"text/plain"),
+        )
+    ),
+    query=st.sampled_from([b"", b"a=1&a=%22", b"x"]),
+    body=st.binary(max_size=30),
+    request_id=st.uuids().map(str),
+    wall_s=st.floats(0, 4e9),
+)
+def test_a_template_gives_the_same_event(
+    headers: Any, query: Any, body: Any, request_id: Any, wall_s: Any
+) -> None:
+    head = RequestHead(b"POST", b"/p?" + query, "1.1", headers)
+    trace = f"Root=1-{int(wall_s):08x}-{'0' * 24};Sampled=0"
+    template = Template(head, read_fields(headers), ORIGIN)
+    filled = template.fill(body, trace=trace, request_id=request_id, wall_s=wall_s)
+    origin = ORIGIN._replace(trace=trace, request_id=request_id, wall_s=wall_s)
+    assert json.loads(filled) == json.loads(build_event(head, read_fields(headers), body, origin))
 
 
 def test_text_that_is_not_utf8_is_base64() -> None:

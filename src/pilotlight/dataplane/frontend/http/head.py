@@ -37,6 +37,8 @@ class RequestHead:
         keep_alive: the connection may serve another request afterwards.
         expects_continue: the client waits for ``100 Continue`` before it sends the body.
         client: address and port of the peer.
+        is_repeated: the connection has sent this head before; then it is the same object.
+        memo: what the route keeps with a repeated head.
     """
 
     __slots__ = (
@@ -45,7 +47,9 @@ class RequestHead:
         "expects_continue",
         "headers",
         "host",
+        "is_repeated",
         "keep_alive",
+        "memo",
         "method",
         "path",
         "query",
@@ -64,6 +68,8 @@ class RequestHead:
         self.keep_alive = version == "1.1"
         self.expects_continue = False
         self.client: tuple[str, int] | None = None
+        self.is_repeated = False
+        self.memo: object = None
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header (lower-case name), or None."""

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _SPLIT_WRITE_BYTES = 64 * 1024
 """Above it head and body are written apart: joining them would copy the body once more."""
+_REMEMBERED_BYTES = 4096
+"""Heads up to this are kept until the next request, for every open connection."""
 _MALFORMED = Refused(400, "BadRequest", "The request is not well-formed HTTP/1.1.")
 _BROKEN = Refused(500, "InternalFailure", "The server failed; its log has the reason.")
 
@@ -74,6 +76,8 @@ class Connection(HttpToolsProtocol):
         self._is_deaf = False
         self._is_draining = False
         self._is_advancing = False
+        self._former: RequestHead | None = None
+        self._former_url = b""
 
     # -- connection ---------------------------------------------------------------------------
 
@@ -176,16 +180,8 @@ class Connection(HttpToolsProtocol):
         """Check the head, then begin the request or let it wait its turn."""
         if self._is_deaf:
             return
-        parser = self.parser
-        head = RequestHead(parser.get_method(), self.url, parser.get_http_version(), self.headers)
-        head.client = self.client
-        head.keep_alive = head.keep_alive and parser.should_keep_alive()
-        try:
-            check_head(head, self._listener.hosts)
-            if parser.should_upgrade():
-                _check_upgrade(head)
-        except Refused as refused:
-            self._enqueue_refused(refused)
+        head = self._repeated() or self._new_head()
+        if head is None:
             return
         self._phase = Phase.BODY
         self._since = self._listener.now
@@ -197,6 +193,37 @@ class Connection(HttpToolsProtocol):
         else:
             self._queue.append(request)
             self._wait_in_line()
+
+    def _repeated(self) -> RequestHead | None:
+        """The head of the request before, when this one is the same to the byte."""
+        former = self._former
+        if (
+            former is None
+            or self.headers != former.headers
+            or self.url != self._former_url
+            or self.parser.get_method() != former.method
+            or self.parser.get_http_version() != former.version
+        ):
+            return None
+        former.is_repeated = True
+        return former
+
+    def _new_head(self) -> RequestHead | None:
+        """Check a head that was not seen just before; None when it was refused."""
+        parser = self.parser
+        head = RequestHead(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+        head.client = self.client
+        head.keep_alive = head.keep_alive and parser.should_keep_alive()
+        try:
+            check_head(head, self._listener.hosts)
+            if parser.should_upgrade():
+                _check_upgrade(head)
+        except Refused as refused:
+            self._enqueue_refused(refused)
+            return None
+        if self._head_bytes <= _REMEMBERED_BYTES:
+            self._former, self._former_url = head, self.url
+        return head
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body of the request that is being read."""

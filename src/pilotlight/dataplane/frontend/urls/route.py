@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html and …/urls
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +26,13 @@ from pilotlight.dataplane.frontend.urls.cors import (
     read_cors,
     response_headers,
 )
-from pilotlight.dataplane.frontend.urls.event import Origin, build_event, read_fields, text
+from pilotlight.dataplane.frontend.urls.event import (
+    Origin,
+    Template,
+    build_event,
+    read_fields,
+    text,
+)
 from pilotlight.dataplane.frontend.urls.response import (
     JSON_ONLY,
     NotAResponse,
@@ -87,7 +94,8 @@ class UrlRoute:
     def open(self, head: RequestHead) -> Call | Answer | None:
         """Find the URL, answer preflights, and check who calls, before the body is read."""
         request_id = self.ids.uuid()
-        target = self._target(head)
+        memo = head.memo
+        target = memo.target if isinstance(memo, _Memo) else self._target(head)
         if target is None:
             return _not_a_url(request_id)
         url = self.view.url(target.url_id)
@@ -120,6 +128,14 @@ class UrlRoute:
             return Target(url_id, head.path, domain)
         by_name = by_path(head.path)
         return None if by_name is None else Target(by_name[0], by_name[1], domain)
+
+
+class _Memo(NamedTuple):
+    """What a repeated head keeps: all that follows from the head alone."""
+
+    target: Target
+    template: Template
+    trace: bytes | None
 
 
 class _UrlCall:
@@ -208,10 +224,16 @@ class _UrlCall:
 
     def _event(self, body: bytes, caller: Caller | None) -> bytes:
         wall_s = self._route.clock.wall()
-        fields = read_fields(self._head.headers)
+        head = self._head
+        if head.is_repeated and caller is None:
+            return self._repeated_event(body, wall_s)
+        fields = read_fields(head.headers)
         self._trace = trace_id(fields.trace, self._request_id, wall_s)
+        return build_event(head, fields, body, self._origin(wall_s, caller))
+
+    def _origin(self, wall_s: float, caller: Caller | None) -> Origin:
         target = self._target
-        origin = Origin(
+        return Origin(
             target.url_id,
             target.domain,
             target.path,
@@ -221,7 +243,18 @@ class _UrlCall:
             str(self._route.port),
             caller,
         )
-        return build_event(self._head, fields, body, origin)
+
+    def _repeated_event(self, body: bytes, wall_s: float) -> bytes:
+        """The event from the template that stays with a head which its connection repeats."""
+        memo = self._head.memo
+        if not isinstance(memo, _Memo):
+            fields = read_fields(self._head.headers)
+            template = Template(self._head, fields, self._origin(wall_s, None))
+            memo = self._head.memo = _Memo(self._target, template, fields.trace)
+        self._trace = trace_id(memo.trace, self._request_id, wall_s)
+        return memo.template.fill(
+            body, trace=self._trace, request_id=self._request_id, wall_s=wall_s
+        )
 
     def _done(self, result: InvocationResult | PlatformError) -> None:
         reply, self._reply = self._reply, None
