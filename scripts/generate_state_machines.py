@@ -44,9 +44,10 @@ def _row(state: EnvironmentState, event: type[environment.Event]) -> list[tuple[
     """Cases of one row: (case, new state, instructions); equal ones are told once."""
     cases = []
     for case, life in _lives(state):
-        taken = environment.step(life, event())
-        names = ", ".join(type(one).__name__ for one in taken.instructions) or "-"
-        after = taken.state.phase.value + (", frozen" if taken.state.is_frozen else "")
+        move = environment.node_of(life).after(event())
+        names = ", ".join(type(one).__name__ for one in move.instructions) or "-"
+        new = move.node.life
+        after = new.phase.value + (", frozen" if new.is_frozen else "")
         cases.append((case, after, names))
     if len({(after, names) for _, after, names in cases}) == 1:
         return [("", *cases[0][1:])]

@@ -1,15 +1,18 @@
-"""One request to run a function version, and what came of it."""
+"""One request to run a function version, and what came of it.
+
+These values are made for every invocation. They are immutable structs without a place in the cycle
+collector: making one costs a third of what a frozen dataclass costs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pilotlight.model.function import FunctionVersion
 from pilotlight.model.ids import RequestId
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True, gc=False):
     """One synchronous request.
 
     Attributes:
@@ -31,8 +34,7 @@ class Invocation:
     arrived_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ColdStart:
+class ColdStart(msgspec.Struct, frozen=True, gc=False):
     """Where the time of a cold start went, microseconds by phase.
 
     Attributes:
@@ -41,11 +43,10 @@ class ColdStart:
     """
 
     how: str
-    phases_us: dict[str, int] = field(default_factory=dict)
+    phases_us: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationReport:
+class InvocationReport(msgspec.Struct, frozen=True, gc=False):
     """The facts of a finished invocation: REPORT line, metrics and headers are made from it.
 
     Attributes:
@@ -68,8 +69,7 @@ class InvocationReport:
     cold: ColdStart | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationResult:
+class InvocationResult(msgspec.Struct, frozen=True, gc=False):
     """What the caller gets.
 
     Attributes:

@@ -89,17 +89,21 @@ class PrometheusTelemetry(Collector):
     Args:
         log_counts: reads the log store's counters at a scrape: entries stored, entries dropped by
             reason, bytes on disk.
+        states: reads at a scrape how many execution environments are in which state.
     """
 
     def __init__(
-        self, *, log_counts: Callable[[], tuple[int, Mapping[str, int], int]] | None = None
+        self,
+        *,
+        log_counts: Callable[[], tuple[int, Mapping[str, int], int]] | None = None,
+        states: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self._log_counts = log_counts
         self._functions: dict[tuple[str, str], _Slots] = {}
         self._folded: set[tuple[str, str]] = set()
         self._phases: dict[tuple[str, str], _Histogram] = {}
         self._failures: dict[tuple[str, str], int] = {}
-        self._environments: dict[str, list[int]] = {}
+        self._states = states or dict
         self._waiters = 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -126,13 +130,6 @@ class PrometheusTelemetry(Collector):
         """Count a failure of ours."""
         _add(self._failures, (component, reason), (OTHER, OTHER))
 
-    def environments(self, state: str, delta: int) -> None:
-        """Move the number of environments in a state."""
-        cell = self._environments.get(state)
-        if cell is None:
-            cell = self._environments[state] = [0]
-        cell[0] += delta  # a slot: states are enumeration members, which hash slowly
-
     def waiters(self, delta: int) -> None:
         """Move the number of waiting invocations."""
         self._waiters += delta
@@ -154,7 +151,7 @@ class PrometheusTelemetry(Collector):
             failures.add_metric(labels, count)
         yield failures
         environments = _gauge(catalog.ENVIRONMENTS)
-        for state, (count,) in self._environments.items():
+        for state, count in self._states().items():
             environments.add_metric((state,), count)
         yield environments
         yield from self._plain()

@@ -100,10 +100,6 @@ class Telemetry(Protocol):
         """We failed: the caller got a 5xx that is not the function's fault."""
         ...
 
-    def environments(self, state: str, delta: int) -> None:
-        """The number of environments in a state changed."""
-        ...
-
     def waiters(self, delta: int) -> None:
         """The number of invocations that wait for an environment changed."""
         ...

@@ -119,7 +119,10 @@ class _Assembly:
         self._ids = SystemIds()
         self._account = AccountId(self._settings.account_id)
         self._logs = LogStore(prepared.data.logs, self._clock, self._log_limits())
-        self._telemetry = PrometheusTelemetry(log_counts=self._logs.counts)
+        self._host: WorkerHost | None = None
+        self._telemetry = PrometheusTelemetry(
+            log_counts=self._logs.counts, states=self._environment_states
+        )
 
     async def build(self) -> AllInOne:
         """Make everything; nothing runs yet."""
@@ -128,6 +131,7 @@ class _Assembly:
         drivers = self._drivers()
         keeper = self._keeper(drivers)
         worker = self._worker(drivers, stores, keeper)
+        self._host = worker
         placement = PlacementService(
             [worker],
             self._ids,
@@ -270,6 +274,9 @@ class _Assembly:
         )
         where = self._settings.listen
         return HttpServer("api", where.host, where.port, listener, app)
+
+    def _environment_states(self) -> Mapping[str, int]:
+        return {} if self._host is None else self._host.states()
 
     def _root(self) -> RootCredentials:
         keys = self._prepared.credentials

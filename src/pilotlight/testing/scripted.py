@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pilotlight.model.environment import EnvironmentState
 from pilotlight.model.function import Code, FunctionVersion, Isolation, Logging
 from pilotlight.model.ids import AccountId, Digest, EnvironmentId, RequestId, RuntimeName
 from pilotlight.model.invocation import Invocation, InvocationReport
@@ -303,7 +302,6 @@ class RecordedTelemetry:
     reports: list[InvocationReport] = field(default_factory=list)
     throttles: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    states: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
 
     def finished(self, report: InvocationReport) -> None:
@@ -315,11 +313,6 @@ class RecordedTelemetry:
 
     def platform_failure(self, component: str, reason: str) -> None:
         self.failures.append((component, reason))
-
-    def environments(self, state: str, delta: int) -> None:
-        self.states[state] = self.states.get(state, 0) + delta
-        assert self.states[state] >= 0, f"fewer than no environments are {state}"
-        assert state != EnvironmentState.DEAD
 
     def waiters(self, delta: int) -> None:
         self.waiting += delta

@@ -55,11 +55,9 @@ def test_cold_starts_are_counted_and_timed_by_phase() -> None:
 
 
 def test_refusals_failures_environments_and_waiters() -> None:
-    telemetry = PrometheusTelemetry()
+    telemetry = PrometheusTelemetry(states=lambda: {"idle": 1})
     telemetry.throttled(function(), "ConcurrentInvocationLimitExceeded")
     telemetry.platform_failure("frontend", "no-worker")
-    telemetry.environments("idle", 2)
-    telemetry.environments("idle", -1)
     telemetry.waiters(3)
     assert (
         value(

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pilotlight.dataplane.worker import environment as e
-from pilotlight.dataplane.worker.environment import EVENTS, MACHINE, Life, can_assign, step
+from pilotlight.dataplane.worker.environment import EVENTS, MACHINE, Life, can_assign, node_of
 from pilotlight.model.environment import EnvironmentState as S
 from pilotlight.model.errors import InvalidTransition
 
@@ -63,9 +63,10 @@ ROWS: list[tuple[Life, e.Event, Life, tuple[e.Instruction, ...]]] = [
 def test_row(
     before: Life, event: e.Event, after: Life, instructions: tuple[e.Instruction, ...]
 ) -> None:
-    taken = step(before, event)
-    assert taken.state == after
+    taken = node_of(before).after(event)
+    assert taken.node.life == after
     assert taken.instructions == instructions
+    assert node_of(before).after(event) is taken, "what was looked up once is remembered"
 
 
 def test_every_row_of_the_table_is_tested() -> None:
@@ -78,16 +79,15 @@ def test_every_row_of_the_table_is_tested() -> None:
 )
 def test_every_pair_outside_the_table_is_refused(phase: S, event: type[e.Event]) -> None:
     with pytest.raises(InvalidTransition, match=phase.value):
-        step(Life(phase, in_flight=1 if phase in (S.BUSY, S.DRAINING) else 0), event())
+        node_of(Life(phase, in_flight=1 if phase in (S.BUSY, S.DRAINING) else 0)).after(event())
 
 
 def test_assignment_respects_the_depth() -> None:
-    assert can_assign(IDLE, 1)
-    assert not can_assign(busy(1), 1)
-    assert can_assign(busy(1), 2)
-    assert not can_assign(busy(e.MAX_IN_FLIGHT), 100)
-    assert not can_assign(draining(1), 4)
-    assert not can_assign(INITIALIZING, 4)
+    assert can_assign(IDLE)
+    assert can_assign(busy(e.MAX_IN_FLIGHT - 1))
+    assert not can_assign(busy(e.MAX_IN_FLIGHT))
+    assert not can_assign(draining(1))
+    assert not can_assign(INITIALIZING)
 
 
 class Lives(RuleBasedStateMachine):
@@ -102,8 +102,8 @@ class Lives(RuleBasedStateMachine):
         self.is_frozen = False
 
     def _step(self, event: e.Event) -> None:
-        taken = step(self.life, event)
-        self.life = taken.state
+        taken = node_of(self.life).after(event)
+        self.life = taken.node.life
         for instruction in taken.instructions:
             assert not self.is_destroyed, "nothing is done after the end"
             match instruction:
@@ -132,7 +132,7 @@ class Lives(RuleBasedStateMachine):
     def initialized(self) -> None:
         self._step(e.InitDone())
 
-    @precondition(lambda self: can_assign(self.life, e.MAX_IN_FLIGHT))
+    @precondition(lambda self: can_assign(self.life))
     @rule()
     def assigned(self) -> None:
         self._step(e.Assigned())

@@ -1,15 +1,15 @@
 """The life of an execution environment, as a table: what may happen, and what to do then.
 
 Pure: no clock, no I/O. The shell (`hosted`) turns frames, exits and timers into events and carries
-out the instructions. States are few and hashable, so `step` remembers its answers: a warm
-invocation costs two look-ups.
+out the instructions. States and events are few, so the table is compiled as it is used into `Node`s
+that know where each event leads: a warm invocation costs two look-ups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from pilotlight.kernel.fsm import Handler, Machine, Step
@@ -258,18 +258,54 @@ _TABLE: Mapping[tuple[str, type[Event]], Handler[Life, Event, Instruction]] = {
 MACHINE: Machine[Life, Event, Instruction] = Machine("environment", lambda life: life.phase, _TABLE)
 
 
-def can_assign(life: Life, depth: int) -> bool:
-    """Whether an invocation may be sent: idle, or busy with fewer than ``depth`` in flight."""
-    return life.phase is S.IDLE or (
-        life.phase is S.BUSY and life.in_flight < min(depth, MAX_IN_FLIGHT)
-    )
+def can_assign(life: Life) -> bool:
+    """Whether an invocation may be sent: idle, or busy with room behind what runs."""
+    return life.phase is S.IDLE or (life.phase is S.BUSY and life.in_flight < MAX_IN_FLIGHT)
 
 
-@lru_cache(maxsize=1024)
-def step(life: Life, event: Event) -> Step[Life, Instruction]:
-    """Apply one event; answers are remembered, for both arguments are few.
+class Move:
+    """Where one event leads: the next node, and what the shell must do."""
 
-    Raises:
-        InvalidTransition: the table has no row for this state and event.
+    __slots__ = ("instructions", "node")
+
+    def __init__(self, node: Node, instructions: tuple[Instruction, ...]) -> None:
+        self.node = node
+        self.instructions = instructions
+
+
+class Node:
+    """One state of the compiled table; there is one node for each `Life`.
+
+    Attributes:
+        takes_more: `can_assign`.
+        moves: by type of event, those that were asked for so far; use `after`.
     """
-    return MACHINE.step(life, event)
+
+    __slots__ = ("life", "moves", "takes_more")
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.takes_more = can_assign(life)
+        self.moves: dict[type[Event], Move] = {}
+
+    def after(self, event: Event) -> Move:
+        """Apply one event. Events carry nothing but their type.
+
+        Raises:
+            InvalidTransition: the table has no row for this state and event.
+        """
+        kind = type(event)
+        move = self.moves.get(kind)
+        if move is None:
+            step = MACHINE.step(self.life, event)
+            move = self.moves[kind] = Move(node_of(step.state), step.instructions)
+        return move
+
+
+@cache
+def node_of(life: Life) -> Node:
+    """The node of a state; the same one each time."""
+    return Node(life)
+
+
+BEGIN = node_of(Life())

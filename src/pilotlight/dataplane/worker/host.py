@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -123,6 +124,11 @@ class WorkerHost:
         hosted = HostedEnvironment(order, owner, self._around)
         self._environments[order.id] = hosted
         self._group.create_task(self._attend(hosted), name=f"environment {order.id}")
+
+    def states(self) -> Mapping[str, int]:
+        """How many environments are in which state; for metrics."""
+        found = Counter(hosted.life.phase for hosted in self._environments.values())
+        return {state: found[state] for state in S if state is not S.DEAD}
 
     def load(self) -> WorkerLoad:
         """Load now."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pilotlight.dataplane.worker import answers, environment, variables
 from pilotlight.dataplane.worker.answers import Failure
 from pilotlight.dataplane.worker.channel import Channel
-from pilotlight.dataplane.worker.environment import Life, can_assign, step
+from pilotlight.dataplane.worker.environment import BEGIN, Life
 from pilotlight.dataplane.worker.journal import Journal
 from pilotlight.dataplane.worker.logpipe import LogPipe
 from pilotlight.dataplane.worker.meter import Meter
@@ -81,7 +81,7 @@ class HostedEnvironment:
         self, order: EnvironmentOrder, owner: EnvironmentOwner, around: Surroundings
     ) -> None:
         self.order = order
-        self.life = Life()
+        self._node = BEGIN
         self.ended = asyncio.Event()
         self.started = asyncio.Event()
         self.exit: SandboxExit | None = None
@@ -113,7 +113,11 @@ class HostedEnvironment:
             environment.Rest: self._rest,
             environment.Destroy: self._destroy,
         }
-        around.telemetry.environments(S.CREATING, 1)
+
+    @property
+    def life(self) -> Life:
+        """Where it stands."""
+        return self._node.life
 
     # What the owner does.
 
@@ -124,7 +128,7 @@ class HostedEnvironment:
 
     def invoke(self, epoch: int, invocation: Invocation, waited_us: int) -> bool:
         """Send one invocation; see `EnvironmentHandle`."""
-        if epoch != self.order.epoch or not can_assign(self.life, environment.MAX_IN_FLIGHT):
+        if epoch != self.order.epoch or not self._node.takes_more:
             return False
         self._sent.append(_Sent(invocation, self._next, waited_us))
         self._next += 1
@@ -266,14 +270,9 @@ class HostedEnvironment:
     # Carrying out instructions.
 
     def _apply(self, event: environment.Event) -> None:
-        before = self.life
-        result = step(before, event)
-        self.life = after = result.state
-        if after.phase is not before.phase:
-            self._around.telemetry.environments(before.phase, -1)
-            if after.phase is not _DEAD:
-                self._around.telemetry.environments(after.phase, 1)
-        for instruction in result.instructions:
+        move = self._node.after(event)
+        self._node = move.node
+        for instruction in move.instructions:
             self._do[type(instruction)]()
 
     def _send_init(self) -> None:
