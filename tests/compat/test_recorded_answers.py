@@ -27,7 +27,7 @@ from pilotlight.testing.control_plane import ControlPlane, serving
 pytestmark = pytest.mark.timeout(60)
 
 RECORDINGS = Path(
-    os.environ.get("PILOTLIGHT_RECORDINGS", Path(__file__).parents[3] / "shared" / "compat")
+    os.environ.get("COMPAT_RECORDINGS", Path(__file__).parents[3] / "shared" / "compat")
 )
 RECORDED_ACCOUNT = "111111111111"
 PLACEHOLDER = re.compile(r"<[a-z_]+[a-z0-9_-]*(?::\d+)?>")
