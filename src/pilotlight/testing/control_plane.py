@@ -6,15 +6,12 @@ import asyncio
 import base64
 import hashlib
 import io
-import socket
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import uvicorn
 
 from pilotlight.control.api import Services
 from pilotlight.control.configstore import ConfigStore
@@ -32,6 +29,10 @@ from pilotlight.control.registry import (
     TransitionSettings,
     UploadGuard,
 )
+from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, Listener
+from pilotlight.dataplane.frontend.http.answers import Answer
+from pilotlight.dataplane.frontend.http.head import RequestHead
+from pilotlight.dataplane.frontend.http.route import Call
 from pilotlight.dataplane.view import InProcessBarrier, RegistryView
 from pilotlight.kernel.service import Part, Stop, run_parts
 from pilotlight.kernel.system import SystemClock, SystemIds
@@ -223,8 +224,16 @@ async def _no_environments(account: str, name: str) -> Sequence[Mapping[str, obj
     return ()
 
 
+class _Nothing:
+    """A `Route` that leaves every request to the application."""
+
+    def open(self, head: RequestHead) -> Call | Answer | None:  # noqa: ARG002
+        """See the port."""
+        return None
+
+
 class _Listener:
-    """uvicorn on a loopback port of the kernel's choice, as a `Part`."""
+    """The product's listener on a loopback port of the kernel's choice, as a `Part`."""
 
     name = "listener"
 
@@ -233,27 +242,15 @@ class _Listener:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """See `Part`."""
-        config = uvicorn.Config(
-            create_app(self._plane.gateway), lifespan="off", log_config=None, access_log=False
+        listener = Listener(
+            settings=HttpSettings(sweep_period_s=0.1, drain_timeout_s=1.0),
+            route=_Nothing(),
+            clock=SystemClock(),
+            ids=SystemIds(),
         )
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self._plane.port = listening.getsockname()[1]
-            ready()
-            server = _Server(config)
-            try:
-                await server.serve([listening])
-            except asyncio.CancelledError:
-                # Closes connections that clients keep alive.
-                server.force_exit = True
-                await server.shutdown([listening])
-                raise
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: the test runner owns them."""
-        yield
+        server = HttpServer("api", "127.0.0.1", 0, listener, create_app(self._plane.gateway))
+        self._plane.port = server.address[1]
+        await server.run(ready)
 
 
 @contextmanager

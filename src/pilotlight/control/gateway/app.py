@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pilotlight.control.api import Services
@@ -111,12 +111,15 @@ def create_app(parts: GatewayParts) -> Starlette:
         return await respond(exchange)
 
     ids = parts.services.ids
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", _Whole(endpoint(alive, ids))),
             Route("/readyz", _Whole(endpoint(ready, ids))),
             Route("/metrics", _Whole(endpoint(metrics, ids))),
             Route("/api/v1/{rest:path}", _Whole(endpoint(native.respond, ids))),
-            Mount("/", _Whole(endpoint(by_service, ids))),
         ]
     )
+    # Not a mount: its pattern leaves out paths with an encoded line feed.
+    app.router.default = endpoint(by_service, ids)
+    app.router.redirect_slashes = False
+    return app
