@@ -143,6 +143,35 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """``[limits]``: how often an account may call (429 ``CallerRateLimitExceeded`` beyond it)."""
+
+    control_per_s: float = key(
+        2000.0, number(0.1, 1_000_000), "Control-plane calls of an account, all services together.",
+        unit="1/s",
+    )  # fmt: skip
+    control_burst: int = key(
+        4000, integer(1, 1_000_000), "How many of them may come at once after a pause.",
+        unit="calls",
+    )  # fmt: skip
+    invoke_per_s: float | None = key(
+        None,
+        optional(number(0.1, 10_000_000)),
+        "Signed invocations of an account; none: ten times concurrency_limit, as on Lambda.",
+        unit="1/s",
+    )
+    invoke_burst: int | None = key(
+        None,
+        optional(integer(1, 10_000_000)),
+        "How many of them may come at once after a pause; none: those of one second.",
+        unit="calls",
+    )
+    key_share: float = key(
+        1.0, number(0.001, 1), "Part of its account's rates and bursts that one key may use."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. After `load_settings`, paths are absolute and it is consistent."""
 
@@ -214,6 +243,7 @@ class Settings:
     async_: AsyncSettings = AsyncSettings()
     runtimes: RuntimeSettings = RuntimeSettings()
     logs: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
 
     @property
     def url_address(self) -> Address:

@@ -42,7 +42,7 @@ from pilotlight.model.ids import AccountId, RuntimeName
 from pilotlight.observability.logstore import LogStore, LogStoreLimits
 from pilotlight.observability.prometheus import PrometheusTelemetry
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
-from pilotlight.roles import memory, reports
+from pilotlight.roles import memory, rates, reports
 from pilotlight.roles.prepared import Prepared
 from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.disk import DiskFloor, DiskGuard
@@ -164,6 +164,7 @@ class _Assembly:
                 readiness=lambda: () if role.is_ready else ("starting or ending",),
                 metrics=self._telemetry.exposition,
                 is_local=self._settings.listen.is_loopback,
+                rates=rates.control(self._settings, self._clock),
             )
         )
         api = self._api_server(gate, view, invoker, app)
@@ -267,7 +268,14 @@ class _Assembly:
         invoker: FrontendInvoker,
         app: Starlette,
     ) -> HttpServer:
-        route = InvokeRoute(gate=gate, view=view, invoker=invoker, clock=self._clock, ids=self._ids)
+        route = InvokeRoute(
+            gate=gate,
+            view=view,
+            invoker=invoker,
+            clock=self._clock,
+            ids=self._ids,
+            rates=rates.invoke(self._settings, self._clock),
+        )
         hosts = tuple(sorted(self._settings.host_names))
         listener = Listener(
             settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids

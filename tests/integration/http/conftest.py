@@ -28,6 +28,7 @@ from pilotlight.model.ids import AccountId, Digest, RuntimeName
 from pilotlight.model.invocation import Invocation, InvocationReport, InvocationResult
 from pilotlight.ports.functions import Resolved
 from pilotlight.ports.invoke import Done
+from pilotlight.ports.rates import RateLimits
 
 ACCOUNT = AccountId("000000000000")
 KEY, SECRET = "AKIATESTTESTTESTTEST", "secret"
@@ -229,14 +230,19 @@ def _gate() -> StaticAuthenticator:
 
 @asynccontextmanager
 async def running(
-    kind: str = "api", settings: HttpSettings | None = None, app: object = echo_app
+    kind: str = "api",
+    settings: HttpSettings | None = None,
+    app: object = echo_app,
+    rates: RateLimits | None = None,
 ) -> AsyncIterator[Harness]:
     """Run one listener: ``api`` (invocations and ASGI) or ``urls`` (function URLs)."""
     view, invoker, clock, ids = _view(), FakeInvoker(), SystemClock(), RandomIds()
     route: InvokeRoute | UrlRoute
     if kind == "api":
         settings = settings or HttpSettings(sweep_period_s=0.05)
-        route = InvokeRoute(gate=_gate(), view=view, invoker=invoker, clock=clock, ids=ids)
+        route = InvokeRoute(
+            gate=_gate(), view=view, invoker=invoker, clock=clock, ids=ids, rates=rates
+        )
     else:
         settings = settings or HttpSettings(
             sweep_period_s=0.05, allowed_hosts=LOOPBACK_HOSTS + URL_HOSTS

@@ -12,7 +12,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from pilotlight.control.gateway import CallerRates
+from pilotlight.kernel.system import SystemClock
 from pilotlight.model.errors import SandboxError, Throttled
+from pilotlight.model.rates import Rate
 
 pytestmark = pytest.mark.anyio
 
@@ -261,3 +264,19 @@ async def test_wrong_secret_and_unknown_key_are_refused(api: Any, kit: Any) -> N
         assert error["ResponseMetadata"]["HTTPStatusCode"] == 403
         sdk.close()
     assert api.invoker.seen == []
+
+
+async def test_too_quick_invocations_are_refused_with_the_services_reason(kit: Any) -> None:
+    slow = Rate(1 / 3600, 1)
+    rates = CallerRates(account=slow, key=slow, clock=SystemClock())
+    async with kit.running("api", rates=rates) as api:
+        client = Sdk(api.server.url, kit.key, kit.secret)
+        await client.invoke()
+        answer = await client.error()
+        client.close()
+    assert (answer["Error"]["Code"], answer["Reason"]) == (
+        "TooManyRequestsException",
+        "CallerRateLimitExceeded",
+    )
+    assert 3590 <= int(answer["retryAfterSeconds"]) <= 3600
+    assert len(api.invoker.seen) == 1

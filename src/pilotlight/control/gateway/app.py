@@ -11,14 +11,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pilotlight.control.api import Services
-from pilotlight.control.gateway.auth import StaticAuthenticator
 from pilotlight.control.gateway.bodies import DEFAULT_BUDGET_BYTES, ByteBudget
 from pilotlight.control.gateway.calls import LambdaCalls
 from pilotlight.control.gateway.exchange import Exchange, Responder, endpoint, json_answer
 from pilotlight.control.gateway.links import CodeLinks
+from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
 from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
 from pilotlight.model.ids import Digest
 from pilotlight.ports.blobs import BlobStore
+from pilotlight.ports.rates import RateLimits, Unlimited
 from pilotlight.ports.telemetry import LogReader
 from pilotlight.wire.lambda_api import HttpAnswer
 from pilotlight.wire.sigv4 import claimed_service
@@ -38,13 +39,15 @@ class GatewayParts:
         protocols: what answers for services other than Lambda, by the service's name in the
             signature's scope (``logs``, ``sts``, …); each verifies the signature itself.
         body_budget_bytes: request bodies held at once (decision D21).
+        rates: what an account and a key may do here; other protocols bring their own
+            `MeteredAuthenticator` over the same.
         is_local: only this machine reaches the listener. Else metrics, which name the functions,
             need a signature (decision D17); health and readiness answer their status alone, for
             load balancers cannot sign.
     """
 
     services: Services
-    authenticator: StaticAuthenticator
+    authenticator: Authenticator
     links: CodeLinks
     blobs: BlobStore
     blob_name: Callable[[Digest], str]
@@ -55,6 +58,7 @@ class GatewayParts:
     metrics: Callable[[], tuple[bytes, str]]
     protocols: Mapping[str, Responder] = field(default_factory=dict)
     body_budget_bytes: int = DEFAULT_BUDGET_BYTES
+    rates: RateLimits = field(default_factory=Unlimited)
     is_local: bool = True
 
 
@@ -70,14 +74,15 @@ class _Whole:
 
 def create_app(parts: GatewayParts) -> Starlette:
     """Build the application. It has no lifespan of its own: the parts are supervised outside."""
+    authenticator = MeteredAuthenticator(parts.authenticator, parts.rates)
     calls = LambdaCalls(
         services=parts.services,
-        authenticator=parts.authenticator,
+        authenticator=authenticator,
         links=parts.links,
         budget=ByteBudget(parts.body_budget_bytes),
     )
     native = NativeCalls(
-        authenticator=parts.authenticator,
+        authenticator=authenticator,
         logs=parts.logs,
         blobs=parts.blobs,
         blob_name=parts.blob_name,
@@ -96,7 +101,7 @@ def create_app(parts: GatewayParts) -> Starlette:
 
     async def metrics(exchange: Exchange) -> HttpAnswer:
         if not parts.is_local:
-            parts.authenticator.authenticate(exchange.signed)
+            authenticator.authenticate(exchange.signed)
         body, content_type = parts.metrics()
         headers = [
             (b"x-amzn-RequestId", exchange.request_id.encode()),

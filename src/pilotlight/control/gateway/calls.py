@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pilotlight.control.api import LARGE_BODIES, OPERATIONS, Call, Services
-from pilotlight.control.gateway.auth import StaticAuthenticator
 from pilotlight.control.gateway.bodies import Body, ByteBudget, read_body
 from pilotlight.control.gateway.exchange import Exchange
 from pilotlight.control.gateway.links import CodeLinks
+from pilotlight.control.gateway.metered import Authenticator
 from pilotlight.control.registry import Scope
 from pilotlight.model import limits
 from pilotlight.ports.auth import Caller
@@ -27,7 +27,7 @@ class LambdaCalls:
     """Answers requests to the paths of the Lambda API."""
 
     services: Services
-    authenticator: StaticAuthenticator
+    authenticator: Authenticator
     links: CodeLinks
     budget: ByteBudget
 

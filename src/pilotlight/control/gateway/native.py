@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from pilotlight.control.gateway.auth import StaticAuthenticator, hash_unless_declared
+from pilotlight.control.gateway.auth import hash_unless_declared
 from pilotlight.control.gateway.exchange import Exchange, json_answer
 from pilotlight.control.gateway.links import package_of
+from pilotlight.control.gateway.metered import Authenticator
 from pilotlight.control.gateway.openapi import DOCUMENT
 from pilotlight.model.errors import ApiError
 from pilotlight.model.ids import Digest
@@ -38,7 +39,7 @@ EnvironmentReport = Callable[[str, str], Awaitable[Sequence[Mapping[str, object]
 class NativeCalls:
     """Answers requests to the native API."""
 
-    authenticator: StaticAuthenticator
+    authenticator: Authenticator
     logs: LogReader
     blobs: BlobStore
     blob_name: Callable[[Digest], str]

@@ -34,6 +34,7 @@ from pilotlight.ports.clock import Clock
 from pilotlight.ports.functions import FunctionView
 from pilotlight.ports.ids import IdSource
 from pilotlight.ports.invoke import Invoker
+from pilotlight.ports.rates import RateLimits, Unlimited
 from pilotlight.wire.lambda_api import render_error
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,21 @@ class InvokeRoute:
     """Takes signed invocations; leaves every other request of the listener to ASGI."""
 
     def __init__(
-        self, *, gate: Gate, view: FunctionView, invoker: Invoker, clock: Clock, ids: IdSource
+        self,
+        *,
+        gate: Gate,
+        view: FunctionView,
+        invoker: Invoker,
+        clock: Clock,
+        ids: IdSource,
+        rates: RateLimits | None = None,
     ) -> None:
         self.gate = gate
         self.view = view
         self.invoker = invoker
         self.clock = clock
         self.ids = ids
+        self.charge = (rates or Unlimited()).charge
         self._names: dict[tuple[bytes, bytes], FunctionName] = {}
 
     def open(self, head: RequestHead) -> Call | Answer | None:
@@ -136,6 +145,7 @@ class _InvokeCall:
     def run(self, body: bytes, digest: str, reply: Reply) -> None:
         route = self._route
         caller = self._pending.finish(digest)
+        route.charge(caller.account, caller.access_key)
         options = read_options(self._head)
         name = route.name_of(self._name, self._head.query)
         function = _resolve(route.view, caller, name)
