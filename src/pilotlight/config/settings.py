@@ -143,6 +143,20 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLogSettings:
+    """``[audit]``: the log of calls to the control plane."""
+
+    retention_days: int = key(
+        90, integer(1, 3660), "Older entries are removed; a quarter, as CloudTrail shows.",
+        unit="days",
+    )  # fmt: skip
+    max_entries: int = key(
+        5_000_000, integer(1000, 1_000_000_000), "The oldest are removed beyond; about 300 B each.",
+        unit="entries",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """``[limits]``: how often an account may call (429 ``CallerRateLimitExceeded`` beyond it)."""
 
@@ -244,6 +258,7 @@ class Settings:
     runtimes: RuntimeSettings = RuntimeSettings()
     logs: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    audit: AuditLogSettings = AuditLogSettings()
 
     @property
     def url_address(self) -> Address:

@@ -210,6 +210,24 @@ _OTHERS = (
         "A write to a database failed; its callers were told.",
     ),
     LogEvent(
+        "audit_refused",
+        "error",
+        ("waiting", "detail"),
+        "The audit log cannot be written; calls that change something are refused until it can.",
+    ),
+    LogEvent(
+        "audit_lost",
+        "error",
+        ("entries", "detail"),
+        "The platform ended while its audit log could not be written; these entries are gone.",
+    ),
+    LogEvent(
+        "audit_pruned",
+        "info",
+        ("entries",),
+        "Entries of the audit log that were too old or too many were removed.",
+    ),
+    LogEvent(
         "leftover_sandbox_destroyed",
         "warning",
         ("environment", "pid"),

@@ -44,6 +44,7 @@ from pilotlight.observability.prometheus import PrometheusTelemetry
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
 from pilotlight.roles import memory, rates, reports
 from pilotlight.roles.prepared import Prepared
+from pilotlight.storage.audit import AuditSettings, SqlAuditLog, open_audit
 from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.disk import DiskFloor, DiskGuard
 from pilotlight.storage.packages import PackageIntake, blob_name
@@ -98,6 +99,7 @@ class _Stores:
     intake: PackageIntake
     cache: LocalCodeCache
     logs: LogStore
+    audit: SqlAuditLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +167,14 @@ class _Assembly:
                 metrics=self._telemetry.exposition,
                 is_local=self._settings.listen.is_loopback,
                 rates=rates.control(self._settings, self._clock),
+                audit=stores.audit,
+                is_admin=lambda caller: caller.access_key == self._root().access_key,
             )
         )
         api = self._api_server(gate, view, invoker, app)
         role = AllInOne(
             parts=[
-                stores.logs, view, control.transitions, control.collector, placement, worker,
+                stores.logs, stores.audit, view, control.transitions, control.collector, placement, worker,
                 *([keeper] if keeper is not None else []), invoker, urls, api,
             ],
             api=api,
@@ -185,12 +189,15 @@ class _Assembly:
         floor = DiskFloor(bytes=self._settings.disk_floor_mib * _MIB)
         guard = DiskGuard(data.root, floor)
         registry = await self._stack.enter_async_context(open_registry(data.registry, guard=guard))
+        audit = await self._stack.enter_async_context(
+            open_audit(data.audit, clock=self._clock, settings=self._audit_limits(), guard=guard)
+        )
         blobs = await LocalBlobStore.open(data.blobs, guard=guard)
         intake = PackageIntake(blobs, data.cache / "intake", floor=floor)
         cache = await open_code_cache(
             data.code, intake.unpack, self._interpreter_of, capacity_bytes=_CACHE_BYTES
         )
-        return _Stores(registry, blobs, intake, cache, self._logs)
+        return _Stores(registry, blobs, intake, cache, self._logs, audit)
 
     def _control(self, stores: _Stores, view: RegistryView) -> _Control:
         barrier = InProcessBarrier([view])
@@ -335,6 +342,10 @@ class _Assembly:
             max_bytes=logs.max_mib * _MIB,
             disk_floor_bytes=self._settings.disk_floor_mib * _MIB,
         )
+
+    def _audit_limits(self) -> AuditSettings:
+        audit = self._settings.audit
+        return AuditSettings(retention_days=audit.retention_days, max_entries=audit.max_entries)
 
     def _http(self, hosts: tuple[str, ...]) -> HttpSettings:
         return HttpSettings(allowed_hosts=hosts, drain_timeout_s=self._settings.drain_grace_s)

@@ -34,6 +34,11 @@ class DataDir:
         return self.root / "registry.db"
 
     @property
+    def audit(self) -> Path:
+        """Who called the control plane, for what."""
+        return self.root / "audit.db"
+
+    @property
     def blobs(self) -> Path:
         """Uploaded packages."""
         return self.root / "blobs"

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pilotlight.control.api import Services
+from pilotlight.control.gateway.audit import Audited
 from pilotlight.control.gateway.bodies import DEFAULT_BUDGET_BYTES, ByteBudget
 from pilotlight.control.gateway.calls import LambdaCalls
 from pilotlight.control.gateway.exchange import Exchange, Responder, endpoint, json_answer
@@ -18,6 +19,8 @@ from pilotlight.control.gateway.links import CodeLinks
 from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
 from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
 from pilotlight.model.ids import Digest
+from pilotlight.ports.audit import AuditLog, NoAudit
+from pilotlight.ports.auth import Caller
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.rates import RateLimits, Unlimited
 from pilotlight.ports.telemetry import LogReader
@@ -41,6 +44,8 @@ class GatewayParts:
         body_budget_bytes: request bodies held at once (decision D21).
         rates: what an account and a key may do here; other protocols bring their own
             `MeteredAuthenticator` over the same.
+        audit: keeps every call that reaches a protocol.
+        is_admin: whether a caller may read what concerns the whole installation.
         is_local: only this machine reaches the listener. Else metrics, which name the functions,
             need a signature (decision D17); health and readiness answer their status alone, for
             load balancers cannot sign.
@@ -59,6 +64,8 @@ class GatewayParts:
     protocols: Mapping[str, Responder] = field(default_factory=dict)
     body_budget_bytes: int = DEFAULT_BUDGET_BYTES
     rates: RateLimits = field(default_factory=Unlimited)
+    audit: AuditLog = field(default_factory=NoAudit)
+    is_admin: Callable[[Caller], bool] = lambda caller: False  # noqa: ARG005
     is_local: bool = True
 
 
@@ -88,6 +95,8 @@ def create_app(parts: GatewayParts) -> Starlette:
         blob_name=parts.blob_name,
         status=parts.status,
         environments=parts.environments,
+        audit=parts.audit,
+        is_admin=parts.is_admin,
     )
 
     async def alive(exchange: Exchange) -> HttpAnswer:
@@ -109,11 +118,15 @@ def create_app(parts: GatewayParts) -> Starlette:
         ]
         return HttpAnswer(200, headers, body)
 
+    audited = Audited(parts.audit, parts.services.clock)
+    lambda_calls = audited.over(calls.respond, "lambda")
+    protocols = {name: audited.over(known, name) for name, known in parts.protocols.items()}
+    native_calls = audited.over(native.respond, "pilotlight")
+
     async def by_service(exchange: Exchange) -> HttpAnswer:
         authorization = (exchange.header("authorization") or "").encode("latin-1")
         service = claimed_service(authorization, exchange.signed.query)
-        respond = parts.protocols.get(service or "", calls.respond)
-        return await respond(exchange)
+        return await protocols.get(service or "", lambda_calls)(exchange)
 
     ids = parts.services.ids
     app = Starlette(
@@ -121,7 +134,7 @@ def create_app(parts: GatewayParts) -> Starlette:
             Route("/healthz", _Whole(endpoint(alive, ids))),
             Route("/readyz", _Whole(endpoint(ready, ids))),
             Route("/metrics", _Whole(endpoint(metrics, ids))),
-            Route("/api/v1/{rest:path}", _Whole(endpoint(native.respond, ids))),
+            Route("/api/v1/{rest:path}", _Whole(endpoint(native_calls, ids))),
         ]
     )
     # Not a mount: its pattern leaves out paths with an encoded line feed.

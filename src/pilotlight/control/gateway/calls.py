@@ -12,6 +12,7 @@ from pilotlight.control.gateway.bodies import Body, ByteBudget, read_body
 from pilotlight.control.gateway.exchange import Exchange
 from pilotlight.control.gateway.links import CodeLinks
 from pilotlight.control.gateway.metered import Authenticator
+from pilotlight.control.gateway.note import current_note
 from pilotlight.control.registry import Scope
 from pilotlight.model import limits
 from pilotlight.ports.auth import Caller
@@ -42,6 +43,8 @@ class LambdaCalls:
         if route is None:
             allowed = lambda_api.allowed_methods(exchange.path)
             raise lambda_api.unknown_operation(exchange.method, exchange.path, allowed)
+        note = current_note()
+        note.operation, note.resource = route.operation, " ".join(route.labels.values())
         pending = self.authenticator.begin(exchange.signed)
         if route.operation not in OPERATIONS:
             raise lambda_api.not_implemented(route.operation)
@@ -56,6 +59,7 @@ class LambdaCalls:
             caller = pending.finish(body.sha256)
             params = await _parameters(route, exchange, body)
             del body
+            note.resource = note.resource or _made(params)
             result = await self._run(route.operation, exchange, caller, params)
         return lambda_api.render(route.operation, result, request_id=exchange.request_id)
 
@@ -72,6 +76,14 @@ class LambdaCalls:
 
         scope = Scope(caller.account, caller.region)
         return await OPERATIONS[operation](self.services, Call(operation, scope, params, code_link))
+
+
+_NAMES = ("FunctionName", "LayerName", "CapacityProviderName", "Arn")
+
+
+def _made(params: Mapping[str, Any]) -> str:
+    """What a call names that has no name in its path: the thing it makes, mostly."""
+    return next((str(params[name]) for name in _NAMES if name in params), "")
 
 
 def _body_limit(operation: str) -> int:

@@ -28,12 +28,14 @@ class Exchange:
     Attributes:
         request_id: of this exchange; every answer carries it.
         signed: what a signature covers.
+        source: address the request came from; "" where the server does not say.
     """
 
     request_id: str
     signed: SignedRequest
     scheme: str
     receive: Receive
+    source: str = ""
 
     @property
     def method(self) -> str:
@@ -85,7 +87,9 @@ def exchange_of(scope: Scope, receive: Receive, request_id: str) -> Exchange:
         query=scope["query_string"],
         headers=scope["headers"],
     )
-    return Exchange(request_id, signed, scope["scheme"], receive)
+    client = scope.get("client")
+    source = str(client[0]) if client else ""
+    return Exchange(request_id, signed, scope["scheme"], receive, source)
 
 
 Responder = Callable[[Exchange], Awaitable[HttpAnswer]]
@@ -106,7 +110,7 @@ def endpoint(respond: Responder, ids: IdSource) -> ASGIApp:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope, receive, ids.uuid())
         try:
-            answer = await _guarded(respond, exchange)
+            answer = await guarded(respond, exchange)
         except ClientGone:
             return
         await _send(answer, send)
@@ -114,7 +118,12 @@ def endpoint(respond: Responder, ids: IdSource) -> ASGIApp:
     return application
 
 
-async def _guarded(respond: Responder, exchange: Exchange) -> HttpAnswer:
+async def guarded(respond: Responder, exchange: Exchange) -> HttpAnswer:
+    """Answer, with an error's answer where it fails.
+
+    Raises:
+        ClientGone: nobody to answer.
+    """
     try:
         return await respond(exchange)
     except ClientGone:

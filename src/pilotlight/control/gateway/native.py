@@ -5,9 +5,10 @@ Signed like the Lambda API; answers and errors are JSON of the same form.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -18,6 +19,7 @@ from pilotlight.control.gateway.metered import Authenticator
 from pilotlight.control.gateway.openapi import DOCUMENT
 from pilotlight.model.errors import ApiError
 from pilotlight.model.ids import Digest
+from pilotlight.ports.audit import AuditLog, AuditQuery, NoAudit
 from pilotlight.ports.auth import Caller
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.telemetry import LogQuery, LogReader, StoredLine
@@ -26,6 +28,9 @@ from pilotlight.wire.lambda_api import HttpAnswer
 _LINES_MAX: Final = 10_000
 _LOG_PARAMETERS: Final = frozenset(
     {"function", "request_id", "start", "end", "text", "after_id", "limit", "order"}
+)
+_AUDIT_PARAMETERS: Final = frozenset(
+    {"account", "access_key", "operation", "request_id", "start", "end", "after_id", "limit"}
 )
 _ENVIRONMENTS = re.compile(r"/api/v1/functions/([^/]+)/environments")
 
@@ -45,6 +50,8 @@ class NativeCalls:
     blob_name: Callable[[Digest], str]
     status: StatusReport
     environments: EnvironmentReport
+    audit: AuditLog = field(default_factory=NoAudit)
+    is_admin: Callable[[Caller], bool] = lambda caller: False  # noqa: ARG005
 
     async def respond(self, exchange: Exchange) -> HttpAnswer:
         """Answer one request.
@@ -60,15 +67,37 @@ class NativeCalls:
         package = package_of(exchange.path)
         if package is not None:
             return await self._download(exchange, package)
-        if exchange.path == "/api/v1/logs":
-            return await self._logs(exchange, caller)
-        if exchange.path == "/api/v1/status":
-            return json_answer(exchange, self.status())
+        answer = self._paths().get(exchange.path)
+        if answer is not None:
+            return await answer(exchange, caller)
         match = _ENVIRONMENTS.fullmatch(exchange.path)
         if match is None:
             raise _not_found(f"The native API has no path {exchange.path[:256]}.")
         found = await self.environments(caller.account, unquote(match[1]))
         return json_answer(exchange, {"environments": list(found)})
+
+    def _paths(self) -> Mapping[str, Callable[[Exchange, Caller], Awaitable[HttpAnswer]]]:
+        return {
+            "/api/v1/audit": self._audit,
+            "/api/v1/logs": self._logs,
+            "/api/v1/status": self._status,
+        }
+
+    async def _status(self, exchange: Exchange, caller: Caller) -> HttpAnswer:  # noqa: ARG002
+        return json_answer(exchange, self.status())
+
+    async def _audit(self, exchange: Exchange, caller: Caller) -> HttpAnswer:
+        if not self.is_admin(caller):
+            raise ApiError(
+                "AccessDeniedException",
+                "The audit log is of the whole installation: only the root credentials may read it.",
+                status=403,
+            )
+        query = audit_query(exchange.query)
+        found = await self.audit.read(query)
+        last = max((stored.id for stored in found), default=query.after_id)
+        entries = [{"id": stored.id} | dataclasses.asdict(stored.entry) for stored in found]
+        return json_answer(exchange, {"entries": entries, "last_id": last})
 
     def _caller(self, exchange: Exchange) -> Caller:
         """Who signed; these requests have no body that anybody reads."""
@@ -110,14 +139,7 @@ def log_query(query: str, account: str) -> LogQuery:
     Raises:
         ApiError: ValidationException.
     """
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in given or (name not in _LOG_PARAMETERS and not name.startswith("X-Amz-")):
-            raise _invalid(
-                f"The parameter '{name[:64]}' is unknown or given twice; known are: "
-                + ", ".join(sorted(_LOG_PARAMETERS))
-            )
-        given[name] = value
+    given = _given(query, _LOG_PARAMETERS)
     if not given.get("function"):
         raise _invalid("The parameter 'function' is required.")
     order = given.get("order", "oldest")
@@ -134,6 +156,42 @@ def log_query(query: str, account: str) -> LogQuery:
         limit=_whole(given, "limit", default=1000, least=1, most=_LINES_MAX),
         newest_first=order == "newest",
     )
+
+
+def audit_query(query: str) -> AuditQuery:
+    """Read the parameters of ``GET /api/v1/audit``.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    given = _given(query, _AUDIT_PARAMETERS)
+    return AuditQuery(
+        account=given.get("account") or None,
+        access_key=given.get("access_key") or None,
+        operation=given.get("operation") or None,
+        request_id=given.get("request_id") or None,
+        start_s=_number(given, "start"),
+        end_s=_number(given, "end"),
+        after_id=_whole(given, "after_id", default=0, least=0, most=2**63 - 1),
+        limit=_whole(given, "limit", default=1000, least=1, most=_LINES_MAX),
+    )
+
+
+def _given(query: str, known: frozenset[str]) -> dict[str, str]:
+    """Parameters by name.
+
+    Raises:
+        ApiError: ValidationException, one is unknown or given twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in given or (name not in known and not name.startswith("X-Amz-")):
+            raise _invalid(
+                f"The parameter '{name[:64]}' is unknown or given twice; known are: "
+                + ", ".join(sorted(known))
+            )
+        given[name] = value
+    return given
 
 
 def _number(given: Mapping[str, str], name: str) -> float | None:

@@ -40,6 +40,17 @@ _LOG_PARAMETERS = [
     _parameter("order", "string", "'oldest' (first) or 'newest'."),
 ]
 
+_AUDIT_PARAMETERS = [
+    _parameter("account", "string", "Only calls of this account."),
+    _parameter("access_key", "string", "Only calls with this key, claimed ones included."),
+    _parameter("operation", "string", "Only calls of this operation."),
+    _parameter("request_id", "string", "Only this call."),
+    _parameter("start", "number", "Seconds since 1970, inclusive."),
+    _parameter("end", "number", "Seconds since 1970, exclusive."),
+    _parameter("after_id", "integer", "Only entries stored after this one."),
+    _parameter("limit", "integer", "At most this many entries, up to 10000."),
+]
+
 DOCUMENT: Final[Mapping[str, Any]] = {
     "openapi": "3.1.0",
     "info": {"title": "Pilotlight native API", "version": "1"},
@@ -54,6 +65,9 @@ DOCUMENT: Final[Mapping[str, Any]] = {
         }
     },
     "paths": {
+        "/api/v1/audit": _get(
+            "Calls of the control plane, oldest first; for the root credentials.", _AUDIT_PARAMETERS
+        ),
         "/api/v1/logs": _get("Lines that functions wrote.", _LOG_PARAMETERS),
         "/api/v1/status": _get("Version, isolation, runtimes and what is missing."),
         "/api/v1/functions/{name}/environments": _get(
