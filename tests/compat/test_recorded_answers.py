@@ -182,12 +182,15 @@ class Replay:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             answer = self.call("GetFunction", params)
-            shown = answer.get("Configuration", {})
-            busy = shown.get("State") == "Pending" or shown.get("LastUpdateStatus") == "InProgress"
-            if not busy:
+            if not is_busy(answer):
                 return answer
             time.sleep(0.05)
         raise AssertionError("the function never settled")
+
+
+def is_busy(answer: Any) -> bool:
+    shown = answer.get("Configuration", answer) if isinstance(answer, dict) else {}
+    return shown.get("State") == "Pending" or shown.get("LastUpdateStatus") == "InProgress"
 
 
 def expected_of(recorded: Any) -> Any:
@@ -236,6 +239,11 @@ def test_answers_equal_the_recorded_ones(plane: ControlPlane, case: dict[str, An
             faults = replay.matcher.differences(expected, shown_of(expected, answer))
             if not faults:
                 break
+        asked = steps[number - 1]
+        if faults and asked.get("call") in POLLED and not is_busy(expected):
+            # The recording's client waited here with the call that made the answer before.
+            settled = replay.settle(asked["params"])
+            faults = replay.matcher.differences(expected, shown_of(expected, settled))
         failures.extend(f"{key}: {fault}" for fault in faults)
         if not faults or "Error" not in str(expected):
             since_last = since_last[-1:] if len(since_last) > 1 else []
