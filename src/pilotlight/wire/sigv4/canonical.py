@@ -41,6 +41,12 @@ def canonical_path(path: bytes) -> bytes:
     return quote_from_bytes(normal, safe="/~").encode("ascii")
 
 
+def object_path(path: bytes) -> bytes:
+    """Encode a raw path as it is, once: names of objects may have empty and dot segments."""
+    segments = (unquote_to_bytes(segment) for segment in path.split(b"/"))
+    return "/".join([quote_from_bytes(segment, safe="~") for segment in segments]).encode("ascii")
+
+
 def split_query(query: bytes) -> list[Pair]:
     """Split a raw query into (name, value), still encoded, in the order of the request."""
     if not query:

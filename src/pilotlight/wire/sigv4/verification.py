@@ -23,6 +23,10 @@ from pilotlight.wire.sigv4.claims import Claims, from_header, from_query, incomp
 SKEW_S = 300
 """How far a client's clock may be off, either way."""
 
+OBJECTS = "s3"
+"""The one service that signs paths as they are, and presigned URLs without the payload
+(https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html)."""
+
 _HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
@@ -177,6 +181,9 @@ def begin(
     signed = _signed_headers(claims, headers)
     declared = _declared_payload(headers)
     scope = claims.scope
+    of_objects = scope.service == OBJECTS
+    if of_objects and declared is None and claims.expires_s is not None:
+        declared = canonical.UNSIGNED_PAYLOAD  # whoever made the URL could not know the object
     secret = secret_of(scope.access_key)
     if secret is None:
         raise ApiError(
@@ -186,7 +193,8 @@ def begin(
         )
     if claims.expires_s is not None:
         pairs = [pair for pair in pairs if pair[0] != b"X-Amz-Signature"]
-    path, query = canonical.canonical_path(request.path), canonical.canonical_query(pairs)
+    canonical_path = canonical.object_path if of_objects else canonical.canonical_path
+    path, query = canonical_path(request.path), canonical.canonical_query(pairs)
     head = canonical.canonical_head(request.method, path, query, signed)
     key = cache.get(secret, scope.date, scope.region, scope.service)
     if declared is not None:
