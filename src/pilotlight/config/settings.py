@@ -143,6 +143,18 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """``[tls]``: encryption of both listeners; looked at again every few seconds and on SIGHUP."""
+
+    certificate: Path | None = key(
+        None, optional(path()), "PEM file of the chain, our own certificate first; none: no TLS."
+    )
+    private_key: Path | None = key(
+        None, optional(path()), "PEM file of its key, readable by the user that we run as."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AuditLogSettings:
     """``[audit]``: the log of calls to the control plane."""
 
@@ -259,6 +271,7 @@ class Settings:
     logs: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditLogSettings = AuditLogSettings()
+    tls: TlsSettings = TlsSettings()
 
     @property
     def url_address(self) -> Address:
@@ -347,6 +360,8 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append("root_access_key_id and root_secret_access_key: give both or neither")
     if (settings.aws.access_key_id is None) != (settings.aws.secret_access_key is None):
         faults.append("[aws] access_key_id and secret_access_key: give both or neither")
+    if (settings.tls.certificate is None) != (settings.tls.private_key is None):
+        faults.append("[tls] certificate and private_key: give both or neither")
     if settings.listen.port and settings.url_address == settings.listen:
         faults.append(f"url_listen = {settings.listen}; allowed: another port than listen has")
     if settings.url_address.port > 65535:  # noqa: PLR2004  (the highest port)

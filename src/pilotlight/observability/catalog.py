@@ -210,6 +210,18 @@ _OTHERS = (
         "A write to a database failed; its callers were told.",
     ),
     LogEvent(
+        "tls_renewed",
+        "info",
+        ("certificate",),
+        "New connections get the certificate that is in the files now.",
+    ),
+    LogEvent(
+        "tls_not_renewed",
+        "error",
+        ("detail",),
+        "Certificate or key changed and cannot be used; the old ones stay.",
+    ),
+    LogEvent(
         "audit_refused",
         "error",
         ("waiting", "detail"),

@@ -6,6 +6,7 @@ This is the one place where drivers and stores are chosen and the planes meet.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,13 @@ from pilotlight.control.placement import PlacementService
 from pilotlight.control.registry import BlobCollector, Functions, Transitions, UploadGuard
 from pilotlight.control.warmpools import BlankKeeper, BlankSettings
 from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
-from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, InvokeRoute, Listener
+from pilotlight.dataplane.frontend.http import (
+    HttpServer,
+    HttpSettings,
+    InvokeRoute,
+    Listener,
+    TlsFiles,
+)
 from pilotlight.dataplane.frontend.invoker import FrontendInvoker
 from pilotlight.dataplane.frontend.settings import FrontendSettings
 from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
@@ -64,6 +71,7 @@ class AllInOne:
     urls: HttpServer
     invoker: FrontendInvoker
     drain_grace_s: float
+    tls: TlsFiles | None = None
     is_ready: bool = field(default=False)
 
     @property
@@ -120,6 +128,7 @@ class _Assembly:
         self._clock = SystemClock()
         self._ids = SystemIds()
         self._account = AccountId(self._settings.account_id)
+        self._tls = self._tls_files()
         self._logs = LogStore(prepared.data.logs, self._clock, self._log_limits())
         self._host: WorkerHost | None = None
         self._telemetry = PrometheusTelemetry(
@@ -175,12 +184,14 @@ class _Assembly:
         role = AllInOne(
             parts=[
                 stores.logs, stores.audit, view, control.transitions, control.collector, placement, worker,
-                *([keeper] if keeper is not None else []), invoker, urls, api,
+                *([keeper] if keeper is not None else []), invoker,
+                *([self._tls] if self._tls is not None else []), urls, api,
             ],
             api=api,
             urls=urls,
             invoker=invoker,
             drain_grace_s=self._settings.drain_grace_s,
+            tls=self._tls,
         )  # fmt: skip
         return role
 
@@ -223,8 +234,10 @@ class _Assembly:
     def _services(self, control: _Control, stores: _Stores, url_port: int) -> Services:
         limit = self._settings.concurrency_limit
 
+        scheme = "http" if self._tls is None else "https"
+
         def url_of(url_id: str, region: str) -> str:
-            return f"http://{url_id}.lambda-url.{region}.localhost:{url_port}/"
+            return f"{scheme}://{url_id}.lambda-url.{region}.localhost:{url_port}/"
 
         return Services(
             functions=control.functions,
@@ -264,7 +277,9 @@ class _Assembly:
             settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids
         )
         where = self._settings.url_address
-        server = HttpServer("urls", where.host, where.port, listener, reports.nothing_here)
+        server = HttpServer(
+            "urls", where.host, where.port, listener, reports.nothing_here, tls=self._context
+        )
         route.port = server.address[1]
         return server
 
@@ -288,7 +303,7 @@ class _Assembly:
             settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids
         )
         where = self._settings.listen
-        return HttpServer("api", where.host, where.port, listener, app)
+        return HttpServer("api", where.host, where.port, listener, app, tls=self._context)
 
     def _environment_states(self) -> Mapping[str, int]:
         return {} if self._host is None else self._host.states()
@@ -346,6 +361,16 @@ class _Assembly:
     def _audit_limits(self) -> AuditSettings:
         audit = self._settings.audit
         return AuditSettings(retention_days=audit.retention_days, max_entries=audit.max_entries)
+
+    def _tls_files(self) -> TlsFiles | None:
+        tls = self._settings.tls
+        if tls.certificate is None or tls.private_key is None:
+            return None
+        return TlsFiles(tls.certificate, tls.private_key)
+
+    @property
+    def _context(self) -> ssl.SSLContext | None:
+        return None if self._tls is None else self._tls.context
 
     def _http(self, hosts: tuple[str, ...]) -> HttpSettings:
         return HttpSettings(allowed_hosts=hosts, drain_timeout_s=self._settings.drain_grace_s)

@@ -125,6 +125,8 @@ async def _serve(prepared: Prepared, on_ready: OnReady | None) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.ask)
+        if role.tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, role.tls.ask)
         addresses = Addresses(role.api_url, role.urls_url)
 
         def started() -> None:

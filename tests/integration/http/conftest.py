@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -234,6 +235,7 @@ async def running(
     settings: HttpSettings | None = None,
     app: object = echo_app,
     rates: RateLimits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Harness]:
     """Run one listener: ``api`` (invocations and ASGI) or ``urls`` (function URLs)."""
     view, invoker, clock, ids = _view(), FakeInvoker(), SystemClock(), RandomIds()
@@ -249,7 +251,7 @@ async def running(
         )
         route = UrlRoute(gate=_gate(), view=view, invoker=invoker, clock=clock, ids=ids)
     listener = Listener(settings=settings, route=route, clock=clock, ids=ids)
-    server = HttpServer(kind, "127.0.0.1", 0, listener, app)
+    server = HttpServer(kind, "127.0.0.1", 0, listener, app, tls=tls)
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(server.run(ready.set))

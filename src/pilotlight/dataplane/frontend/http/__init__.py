@@ -9,6 +9,7 @@ from pilotlight.dataplane.frontend.http.invoke import InvokeRoute
 from pilotlight.dataplane.frontend.http.listener import Listener
 from pilotlight.dataplane.frontend.http.server import HttpServer
 from pilotlight.dataplane.frontend.http.settings import HttpSettings
+from pilotlight.dataplane.frontend.http.tls import TlsFiles
 
 __all__ = [
     "Gate",
@@ -17,4 +18,5 @@ __all__ = [
     "InvokeRoute",
     "Listener",
     "PendingCaller",
+    "TlsFiles",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from email.utils import formatdate
 from typing import Any
 
@@ -46,8 +47,24 @@ class Listener:
 
 
 class ListenerConfig(uvicorn.Config):
-    """uvicorn's configuration with the listener that its connections belong to."""
+    """uvicorn's configuration with the listener that its connections belong to.
 
-    def __init__(self, app: Any, listener: Listener, **options: Any) -> None:  # noqa: ANN401
+    ``tls`` is the listener's own context, for uvicorn makes one that never changes.
+    """
+
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401
+        listener: Listener,
+        *,
+        tls: ssl.SSLContext | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(app, **options)
         self.listener = listener
+        self._tls = tls
+
+    def load(self) -> None:
+        """Resolve what is named by a word; then put the context in place."""
+        super().load()
+        self.ssl = self._tls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -42,14 +43,25 @@ class HttpServer:
         port: 0 for any free one, see `address`.
         listener: what its connections share.
         app: the ASGI application for what the listener's route leaves alone.
+        tls: of its connections; None: they are not encrypted.
 
     Raises:
         ConfigurationError: the address is in use, not ours, or not an address.
     """
 
-    def __init__(self, name: str, host: str, port: int, listener: Listener, app: Any) -> None:  # noqa: ANN401 - any ASGI application
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        listener: Listener,
+        app: Any,  # noqa: ANN401 - any ASGI application
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = name
         self._listener = listener
+        self._scheme = "http" if tls is None else "https"
         self._socket = _bind(host, port, listener.settings.backlog)
         bound = self._socket.getsockname()
         self._address = (str(bound[0]), int(bound[1]))
@@ -59,6 +71,7 @@ class HttpServer:
             ListenerConfig(
                 app,
                 listener,
+                tls=tls,
                 http=Connection,
                 ws="none",
                 lifespan="off",
@@ -81,7 +94,11 @@ class HttpServer:
     def url(self) -> str:
         """The origin of this listener, such as ``http://127.0.0.1:9700``."""
         host, port = self._address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return (
+            f"{self._scheme}://[{host}]:{port}"
+            if ":" in host
+            else f"{self._scheme}://{host}:{port}"
+        )
 
     @property
     def connections(self) -> int:
