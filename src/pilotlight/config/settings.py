@@ -49,6 +49,11 @@ _REGION = matching(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "a region name such as eu-c
 _HTTP_URL = matching(
     r"https?://[^\s/?#]+(/[^\s?#]*)?", "a URL that starts with http:// or https://"
 )
+_ISSUER = matching(
+    r"https://[^\s/?#]+(/[^\s?#]*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?",
+    "https URL",
+)
+_TOKEN_RULE = matching(r"[^=&\s]+=[^&]+(&[^=&\s]+=[^&]+)*", "CLAIM=PATTERN")
 _HOST_NAME = matching(r"[A-Za-z0-9.\[\]:-]+|\*", "host name")
 
 
@@ -139,6 +144,30 @@ class LogSettings:
     )
     level: LogLevel = key(
         LogLevel.INFO, one_of(LogLevel), "Least severe event logged; info: every change of state."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """``[oidc]``: bearer tokens for the native API and the control plane."""
+
+    issuers: tuple[str, ...] = key(
+        (),
+        list_of(_ISSUER, "https URLs (http on this machine)"),
+        "Whose tokens are believed, as they name themselves in iss; none: no tokens.",
+    )
+    audience: str | None = key(
+        None, optional(matching(r"[!-~]{1,256}", "text without blanks")), "Must be among their aud."
+    )
+    allow: tuple[str, ...] = key(
+        (),
+        list_of(_TOKEN_RULE, "CLAIM=PATTERN, several joined with &"),
+        "One of these must match, * is any text: CI issuers sign tokens for everybody.",
+    )
+    principal_claim: str = key(
+        "sub",
+        matching(r"[A-Za-z0-9_:./-]{1,128}", "name of a claim"),
+        "Claim that names the caller.",
     )
 
 
@@ -272,6 +301,7 @@ class Settings:
     limits: LimitSettings = LimitSettings()
     audit: AuditLogSettings = AuditLogSettings()
     tls: TlsSettings = TlsSettings()
+    oidc: OidcSettings = OidcSettings()
 
     @property
     def url_address(self) -> Address:
@@ -360,6 +390,9 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append("root_access_key_id and root_secret_access_key: give both or neither")
     if (settings.aws.access_key_id is None) != (settings.aws.secret_access_key is None):
         faults.append("[aws] access_key_id and secret_access_key: give both or neither")
+    oidc = settings.oidc
+    if oidc.issuers and not (oidc.audience and oidc.allow):
+        faults.append("[oidc] issuers need an audience and allow: else any token would do")
     if (settings.tls.certificate is None) != (settings.tls.private_key is None):
         faults.append("[tls] certificate and private_key: give both or neither")
     if settings.listen.port and settings.url_address == settings.listen:

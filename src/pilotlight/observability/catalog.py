@@ -210,6 +210,12 @@ _OTHERS = (
         "A write to a database failed; its callers were told.",
     ),
     LogEvent(
+        "issuer_away",
+        "warning",
+        ("issuer", "detail"),
+        "Keys of a token issuer cannot be fetched; its last ones are used for at most an hour.",
+    ),
+    LogEvent(
         "tls_renewed",
         "info",
         ("certificate",),

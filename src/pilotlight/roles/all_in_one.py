@@ -49,7 +49,7 @@ from pilotlight.model.ids import AccountId, RuntimeName
 from pilotlight.observability.logstore import LogStore, LogStoreLimits
 from pilotlight.observability.prometheus import PrometheusTelemetry
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
-from pilotlight.roles import memory, rates, reports
+from pilotlight.roles import memory, rates, reports, tokens
 from pilotlight.roles.prepared import Prepared
 from pilotlight.storage.audit import AuditSettings, SqlAuditLog, open_audit
 from pilotlight.storage.blobs import LocalBlobStore
@@ -176,6 +176,7 @@ class _Assembly:
                 metrics=self._telemetry.exposition,
                 is_local=self._settings.listen.is_loopback,
                 rates=rates.control(self._settings, self._clock),
+                tokens=tokens.gate(self._settings, self._clock),
                 audit=stores.audit,
                 is_admin=lambda caller: caller.access_key == self._root().access_key,
             )

@@ -18,6 +18,7 @@ from pilotlight.control.gateway.exchange import Exchange, Responder, endpoint, j
 from pilotlight.control.gateway.links import CodeLinks
 from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
 from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
+from pilotlight.control.gateway.tokens import TokenGate
 from pilotlight.model.ids import Digest
 from pilotlight.ports.audit import AuditLog, NoAudit
 from pilotlight.ports.auth import Caller
@@ -44,6 +45,7 @@ class GatewayParts:
         body_budget_bytes: request bodies held at once (decision D21).
         rates: what an account and a key may do here; other protocols bring their own
             `MeteredAuthenticator` over the same.
+        tokens: of OIDC issuers, for the Lambda API and the native API; None: signatures only.
         audit: keeps every call that reaches a protocol.
         is_admin: whether a caller may read what concerns the whole installation.
         is_local: only this machine reaches the listener. Else metrics, which name the functions,
@@ -64,6 +66,7 @@ class GatewayParts:
     protocols: Mapping[str, Responder] = field(default_factory=dict)
     body_budget_bytes: int = DEFAULT_BUDGET_BYTES
     rates: RateLimits = field(default_factory=Unlimited)
+    tokens: TokenGate | None = None
     audit: AuditLog = field(default_factory=NoAudit)
     is_admin: Callable[[Caller], bool] = lambda caller: False  # noqa: ARG005
     is_local: bool = True
@@ -81,7 +84,7 @@ class _Whole:
 
 def create_app(parts: GatewayParts) -> Starlette:
     """Build the application. It has no lifespan of its own: the parts are supervised outside."""
-    authenticator = MeteredAuthenticator(parts.authenticator, parts.rates)
+    authenticator = MeteredAuthenticator(parts.authenticator, parts.rates, parts.tokens)
     calls = LambdaCalls(
         services=parts.services,
         authenticator=authenticator,

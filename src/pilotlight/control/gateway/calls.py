@@ -11,7 +11,7 @@ from pilotlight.control.api import LARGE_BODIES, OPERATIONS, Call, Services
 from pilotlight.control.gateway.bodies import Body, ByteBudget, read_body
 from pilotlight.control.gateway.exchange import Exchange
 from pilotlight.control.gateway.links import CodeLinks
-from pilotlight.control.gateway.metered import Authenticator
+from pilotlight.control.gateway.metered import MeteredAuthenticator
 from pilotlight.control.gateway.note import current_note
 from pilotlight.control.registry import Scope
 from pilotlight.model import limits
@@ -28,7 +28,7 @@ class LambdaCalls:
     """Answers requests to the paths of the Lambda API."""
 
     services: Services
-    authenticator: Authenticator
+    authenticator: MeteredAuthenticator
     links: CodeLinks
     budget: ByteBudget
 
@@ -45,7 +45,7 @@ class LambdaCalls:
             raise lambda_api.unknown_operation(exchange.method, exchange.path, allowed)
         note = current_note()
         note.operation, note.resource = route.operation, " ".join(route.labels.values())
-        pending = self.authenticator.begin(exchange.signed)
+        pending = await self.authenticator.open(exchange.signed)
         if route.operation not in OPERATIONS:
             raise lambda_api.not_implemented(route.operation)
         with self.budget.share(pending.access_key) as share:

@@ -6,9 +6,11 @@ nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pilotlight.control.gateway.note import current_note
+from pilotlight.control.gateway.tokens import TokenGate, bearer_token
 from pilotlight.ports.auth import Caller, SignedRequest
 from pilotlight.ports.rates import RateLimits, Unlimited
 
@@ -51,17 +53,50 @@ class _Metered:
         return _admitted(self._pending.finish(body_sha256), self._rates)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A caller whose token says it all: it signs no body."""
+
+    caller: Caller
+
+    @property
+    def access_key(self) -> str:
+        return self.caller.access_key
+
+    def finish(self, body_sha256: str | None) -> Caller:  # noqa: ARG002
+        return self.caller
+
+
 class MeteredAuthenticator:
     """An `Authenticator` around another.
 
     Args:
         inner: knows the keys.
+        tokens: knows the issuers of bearer tokens; None: they are refused.
         rates: what each account and key may do at the control plane.
     """
 
-    def __init__(self, inner: Authenticator, rates: RateLimits | None = None) -> None:
+    def __init__(
+        self,
+        inner: Authenticator,
+        rates: RateLimits | None = None,
+        tokens: TokenGate | None = None,
+    ) -> None:
         self._inner = inner
+        self._tokens = tokens
         self._rates = rates or Unlimited()
+
+    async def open(self, request: SignedRequest) -> Pending:
+        """Check what needs no body, a bearer token as well as a signature.
+
+        Raises:
+            ApiError: as `begin` and `TokenGate.caller`.
+        """
+        token = bearer_token(request.headers) if self._tokens is not None else None
+        if token is None or self._tokens is None:
+            return self.begin(request)
+        current_note().claimed_key = "oidc"
+        return _Metered(_Known(await self._tokens.caller(token)), self._rates)
 
     def begin(self, request: SignedRequest, *, services: frozenset[str] | None = None) -> Pending:
         """Check what needs no body.

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 from pilotlight.control.gateway.auth import hash_unless_declared
 from pilotlight.control.gateway.exchange import Exchange, json_answer
 from pilotlight.control.gateway.links import package_of
-from pilotlight.control.gateway.metered import Authenticator
+from pilotlight.control.gateway.metered import MeteredAuthenticator
 from pilotlight.control.gateway.openapi import DOCUMENT
 from pilotlight.model.errors import ApiError
 from pilotlight.model.ids import Digest
@@ -44,7 +44,7 @@ EnvironmentReport = Callable[[str, str], Awaitable[Sequence[Mapping[str, object]
 class NativeCalls:
     """Answers requests to the native API."""
 
-    authenticator: Authenticator
+    authenticator: MeteredAuthenticator
     logs: LogReader
     blobs: BlobStore
     blob_name: Callable[[Digest], str]
@@ -63,7 +63,7 @@ class NativeCalls:
             raise ApiError("MethodNotAllowed", "This path answers only GET.", status=405)
         if exchange.path == "/api/v1/openapi.json":
             return json_answer(exchange, DOCUMENT)
-        caller = self._caller(exchange)
+        caller = await self._caller(exchange)
         package = package_of(exchange.path)
         if package is not None:
             return await self._download(exchange, package)
@@ -99,9 +99,9 @@ class NativeCalls:
         entries = [{"id": stored.id} | dataclasses.asdict(stored.entry) for stored in found]
         return json_answer(exchange, {"entries": entries, "last_id": last})
 
-    def _caller(self, exchange: Exchange) -> Caller:
+    async def _caller(self, exchange: Exchange) -> Caller:
         """Who signed; these requests have no body that anybody reads."""
-        pending = self.authenticator.begin(exchange.signed)
+        pending = await self.authenticator.open(exchange.signed)
         return pending.finish(hash_unless_declared(exchange.signed))
 
     async def _download(self, exchange: Exchange, package: Digest) -> HttpAnswer:

@@ -23,7 +23,7 @@ def _get(summary: str, parameters: list[dict[str, Any]] | None = None) -> dict[s
             "summary": summary,
             "parameters": parameters or [],
             "responses": {"200": answer, "400": answer, "403": answer},
-            "security": [{"sigv4": []}],
+            "security": [{"sigv4": []}, {"oidc": []}],
         }
     }
 
@@ -61,7 +61,13 @@ DOCUMENT: Final[Mapping[str, Any]] = {
                 "in": "header",
                 "name": "Authorization",
                 "description": "AWS Signature Version 4, service name lambda.",
-            }
+            },
+            "oidc": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "A token of one of the issuers in [oidc].",
+            },
         }
     },
     "paths": {
