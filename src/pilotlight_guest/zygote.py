@@ -27,7 +27,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pilotlight_guest import init, linux, seccomp
+from pilotlight_guest import immortal, init, linux, seccomp
 
 MESSAGE_BYTES = 4096
 DESCRIPTORS_MAX = 16
@@ -284,6 +284,7 @@ def main(control_fd: int, options: dict[str, int]) -> NoReturn:
     zygote = Zygote(control, options["uid"], options["gid"], options["processes_max"])
     zygote.rehearsal.run(_REHEARSALS)
     gc.collect()
+    immortal.immortalize()
     gc.freeze()
     try:
         zygote.serve()
