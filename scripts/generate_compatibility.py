@@ -18,7 +18,7 @@ NOTES = {
     "UpdateFunctionCode": "zip packages",
     "UpdateFunctionConfiguration": "settings that cannot act here are stored and returned",
     "CreateFunctionUrlConfig": "answers are buffered; RESPONSE_STREAM is stored",
-    "AddPermission": "acts as far as a public function URL needs it",
+    "AddPermission": "for functions, versions and aliases",
 }
 
 

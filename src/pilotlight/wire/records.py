@@ -23,8 +23,6 @@ FUNCTION: Final = "function"
 """Kind of a `FunctionRecord`; its key is the function's name."""
 VERSION: Final = "version"
 """Kind of a `VersionRecord`; its key is ``name:number``."""
-ALIAS: Final = "alias"
-"""Kind of an `AliasRecord`; its key is ``name:alias``."""
 URL: Final = "url"
 """Kind of a `UrlRecord`; its key is the URL's id."""
 
@@ -49,11 +47,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A creation or update that is not finished. ``id`` is fresh for each."""
+    """A creation or update that is not finished. ``id`` is fresh for each.
+
+    ``publishes`` is the number of the version that was published by the same call, if any.
+    """
 
     id: str
     kind: str
     started_wall_s: float
+    publishes: str | None = None
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A movable name of one or two versions of a function.
+
+    Attributes:
+        version: number of the version it means, or ``$LATEST``.
+        weights: share of the invocations, 0 to 1, that other versions get, by their numbers.
+    """
+
+    version: str
+    revision_id: str
+    description: str = ""
+    weights: Mapping[str, float] = {}
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +90,10 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
         policies: by qualifier, `UNQUALIFIED` for the function itself.
         urls: function URLs by qualifier, `UNQUALIFIED` for the function itself. Each has a
             `UrlRecord` of its own too, written by the same commit, for lookups by id.
+        aliases: by name.
+        published: bytes of each published version's package, by the version's number, in order.
+            Each has a `VersionRecord` of its own, written by the same commit.
+        next_version: number of the version to be published next; none is given twice.
     """
 
     current: FunctionVersion
@@ -82,19 +102,25 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     policies: Mapping[str, Policy] = {}
     urls: Mapping[str, FunctionUrl] = {}
+    aliases: Mapping[str, Alias] = {}
+    published: Mapping[str, int] = {}
+    next_version: int = 1
 
 
 class VersionRecord(Stored, frozen=True, kw_only=True):
-    """A published version, immutable."""
+    """A published version: code and configuration never change, only its states.
+
+    Attributes:
+        function: the version as the API shows it.
+        serving: the version as the data plane runs it, where that differs: a version published
+            together with its function is served before it is shown as Active.
+        latest_description: description of ``$LATEST`` when the version was published. The
+            version's own may be another one, which is no difference between the two.
+    """
 
     function: FunctionVersion
-
-
-class AliasRecord(Stored, frozen=True, kw_only=True):
-    """A movable pointer to one published version."""
-
-    name: str
-    version: str
+    serving: FunctionVersion | None = None
+    latest_description: str = ""
 
 
 class UrlRecord(Stored, frozen=True, kw_only=True):
@@ -131,5 +157,5 @@ def decode(kind: type[R], body: bytes) -> R:
 
 
 def qualified_key(name: str, qualifier: str) -> str:
-    """Key of a version's or an alias's record."""
+    """Key of a version's record."""
     return f"{name}:{qualifier}"

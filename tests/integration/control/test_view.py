@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from pilotlight.model.ids import AccountId, Digest
 from pilotlight.ports.registry import Change, Delete, Put
 from pilotlight.storage.memory import MemoryRegistryStore
 from pilotlight.wire import records
-from pilotlight.wire.records import AliasRecord, FunctionRecord, UrlRecord, VersionRecord
+from pilotlight.wire.records import Alias, FunctionRecord, UrlRecord, VersionRecord
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = AccountId("000000000000")
+QUALIFIERS = (None, LATEST, "1", "live", "lost", "newest", "2")
 
 
 def version(name: str = "f", number: str = LATEST, revision: str = "r") -> FunctionVersion:
@@ -41,9 +42,12 @@ def version(name: str = "f", number: str = LATEST, revision: str = "r") -> Funct
     )
 
 
-def function(name: str = "f", revision: str = "r") -> Put:
+def function(
+    name: str = "f", revision: str = "r", aliases: Mapping[str, Alias] | None = None
+) -> Put:
     served = version(name, revision=revision)
-    body = records.encode(FunctionRecord(current=served, serving=served))
+    record = FunctionRecord(current=served, serving=served, aliases=aliases or {})
+    body = records.encode(record)
     return Put(records.FUNCTION, ACCOUNT, name, body)
 
 
@@ -101,27 +105,56 @@ async def test_changes_arrive_in_order_and_are_acknowledged() -> None:
 async def test_versions_aliases_and_urls_resolve() -> None:
     store = MemoryRegistryStore()
     url = FunctionUrl("u" * 32, ACCOUNT, "us-east-1", "f", None, "NONE")
+    aliases = {
+        "live": Alias(version="1", revision_id="a"),
+        "lost": Alias(version="9", revision_id="b"),
+        "newest": Alias(version=LATEST, revision_id="c"),
+    }
     await store.commit(
         [
-            function(),
+            function(aliases=aliases),
             Put(records.VERSION, ACCOUNT, "f:1",
                 records.encode(VersionRecord(function=version(number="1")))),
-            Put(records.ALIAS, ACCOUNT, "f:live",
-                records.encode(AliasRecord(name="live", version="1"))),
-            Put(records.ALIAS, ACCOUNT, "f:lost",
-                records.encode(AliasRecord(name="lost", version="9"))),
             Put(records.URL, ACCOUNT, url.url_id, records.encode(UrlRecord(url=url))),
             Put("config", ACCOUNT, "account", b"{}"),
         ]
     )  # fmt: skip
     view = RegistryView(store, clock=SystemClock())
     async with following(view):
-        seen = {q: view.resolve(ACCOUNT, "f", q) for q in (None, LATEST, "1", "live", "lost", "2")}
+        seen = {q: view.resolve(ACCOUNT, "f", q) for q in QUALIFIERS}
     found = {q: r.function.version for q, r in seen.items() if r is not None}
-    assert found == {None: LATEST, LATEST: LATEST, "1": "1", "live": "1"}
+    assert found == {None: LATEST, LATEST: LATEST, "1": "1", "live": "1", "newest": LATEST}
     assert view.url(url.url_id) == url
     assert view.url("x" * 32) is None
     assert view.resolve("111111111111", "f", None) is None
+
+
+async def test_an_alias_of_two_versions_is_drawn_for_each_lookup() -> None:
+    store, draws = MemoryRegistryStore(), iter([0.0, 0.24, 0.25, 0.99])
+    alias = Alias(version="1", revision_id="a", weights={"2": 0.25})
+    numbers = ("1", "2")
+    puts = [
+        Put(records.VERSION, ACCOUNT, f"f:{number}",
+            records.encode(VersionRecord(function=version(number=number))))
+        for number in numbers
+    ]  # fmt: skip
+    await store.commit([function(aliases={"live": alias}), *puts])
+    view = RegistryView(store, clock=SystemClock(), draw=lambda: next(draws))
+    async with following(view):
+        seen = [view.resolve(ACCOUNT, "f", "live") for _ in range(4)]
+    assert [r.function.version for r in seen if r is not None] == ["2", "2", "1", "1"]
+
+
+async def test_a_version_runs_as_it_is_served_whatever_the_api_shows() -> None:
+    store = MemoryRegistryStore()
+    shown, served = version(number="1", revision="shown"), version(number="1", revision="served")
+    body = records.encode(VersionRecord(function=shown, serving=served))
+    await store.commit([function(), Put(records.VERSION, ACCOUNT, "f:1", body)])
+    view = RegistryView(store, clock=SystemClock())
+    async with following(view):
+        resolved = view.resolve(ACCOUNT, "f", "1")
+    assert resolved is not None
+    assert resolved.function.revision_id == "served"
 
 
 async def test_the_view_starts_from_disk_when_the_registry_is_away(tmp_path: Path) -> None:
@@ -207,7 +240,7 @@ async def test_applying_changes_twice_is_harmless() -> None:
     await store.commit([function("f"), function("g")])
     await store.commit([Delete(records.FUNCTION, ACCOUNT, "g")])
     changes = await store.changes(0)
-    once, twice = Index(), Index()
+    once, twice = Index(lambda: 0.0), Index(lambda: 0.0)
     once.apply(changes)
     twice.apply(changes)
     twice.apply(changes)

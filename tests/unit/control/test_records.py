@@ -10,7 +10,7 @@ import pytest
 from pilotlight.model.function import FunctionUrl
 from pilotlight.model.ids import AccountId
 from pilotlight.wire import records
-from pilotlight.wire.records import AliasRecord, UrlRecord
+from pilotlight.wire.records import UrlRecord, VersionRecord
 
 URL = UrlRecord(
     url=FunctionUrl("u" * 32, AccountId("0" * 12), "us-east-1", "f", None, "NONE", cors={"a": [1]})
@@ -27,12 +27,12 @@ def test_unknown_members_are_ignored() -> None:
 
 
 def test_a_newer_schema_is_refused_by_name() -> None:
-    body = json.dumps({"schema": records.SCHEMA + 1, "name": "a", "version": "1"}).encode()
+    body = json.dumps({"schema": records.SCHEMA + 1, "function": {}}).encode()
     with pytest.raises(records.UnknownSchema, match="upgrade this process"):
-        records.decode(AliasRecord, body)
+        records.decode(VersionRecord, body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"schema":1}', b"\xff"])
 def test_damaged_bytes_are_an_error(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        records.decode(AliasRecord, body)
+        records.decode(VersionRecord, body)

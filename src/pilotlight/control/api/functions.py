@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pilotlight.control.api import settings
@@ -9,11 +10,11 @@ from pilotlight.control.api.configuration import last_modified, render_listed, r
 from pilotlight.control.api.limits import check_package, invalid
 from pilotlight.control.api.markers import decode_marker, encode_marker
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, parse_reference, rules, tags
-from pilotlight.control.registry.functions import already_exists
+from pilotlight.control.registry import Reference, aliases, parse_reference, rules, tags, versions
+from pilotlight.control.registry.functions import Written, already_exists
 from pilotlight.control.registry.references import check_new_name, function_not_found
 from pilotlight.model.errors import ApiError, PackageRejected
-from pilotlight.model.function import LATEST, Code
+from pilotlight.model.function import LATEST, Code, FunctionVersion
 from pilotlight.wire.records import FunctionRecord
 
 LIST_DEFAULT = 50
@@ -42,31 +43,43 @@ def unqualified(reference: Reference) -> Reference:
     return reference
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a reference means: a function, and the version of it that the API shows."""
+
+    record: FunctionRecord
+    version: FunctionVersion
+
+
+async def target(services: Services, reference: Reference) -> Target:
+    """The function and version behind a reference; behind an alias its first version.
+
+    Raises:
+        ApiError: ResourceNotFoundException, no such function, version or alias.
+    """
+    account, name = reference.scope.account, reference.name
+    record = await services.functions.get(account, name)
+    number = None if record is None else aliases.version_of(record, reference.qualifier)
+    if record is None or number is None:
+        raise function_not_found(reference.arn)
+    if number == LATEST:
+        return Target(record, record.current)
+    published = await services.functions.version(account, name, number)
+    if published is None:
+        raise function_not_found(reference.arn)
+    return Target(record, published.function)
+
+
 async def latest(services: Services, reference: Reference) -> FunctionRecord:
     """The record behind a reference to ``$LATEST``.
 
     Raises:
-        ApiError: ResourceNotFoundException, also for versions and aliases: there are none.
+        ApiError: ResourceNotFoundException, also for versions and aliases.
     """
     record = await services.functions.get(reference.scope.account, reference.name)
     if record is None or not reference.is_latest:
         raise function_not_found(reference.arn)
     return record
-
-
-def refuse_publish(call: Call) -> None:
-    """Refuse to publish a version: it would be missing later without a word.
-
-    Raises:
-        ApiError: NotImplemented.
-    """
-    if call.params.get("Publish"):
-        raise ApiError(
-            "NotImplemented",
-            f"{call.operation} with Publish is not implemented yet: call it without Publish and "
-            "use $LATEST.",
-            status=501,
-        )
 
 
 async def accept_code(services: Services, package: bytes) -> Code:
@@ -89,7 +102,6 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
     check_new_name(reference.name)
     settings.check_creation(params)
     settings.check_configuration(params)
-    refuse_publish(call)
     new_tags = tags.merged({}, params.get("Tags") or {})
     package = check_package(params["Code"].get("ZipFile"), params["Code"])
     if await services.functions.get(scope.account, reference.name) is not None:
@@ -109,9 +121,18 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
             modified=last_modified(wall_s),
         )
         record = rules.created(version, new_tags, change_id=services.ids.uuid(), wall_s=wall_s)
-        await services.functions.create(scope.account, record)
+        created = Written(record)
+        if params.get("Publish"):
+            created = versions.published(
+                record,
+                description=None,
+                revision_id=services.ids.uuid(),
+                latest_revision=record.current.revision_id,
+            )
+        await services.functions.create(scope.account, created.record, created.versions)
     services.transitions.announce(scope.account, reference.name)
-    return render_version(record.current, scope)
+    first = created.versions.get(versions.FIRST)
+    return render_version(created.record.current if first is None else first.function, scope)
 
 
 async def check_account_code(services: Services, account: str, code: Code) -> None:
@@ -129,71 +150,109 @@ async def check_account_code(services: Services, account: str, code: Code) -> No
 
 
 def code_bytes(stored: tuple[FunctionRecord, ...]) -> int:
-    """Code size of all functions, as the account's quota counts it."""
-    return sum(record.current.code.size_bytes for record in stored)
+    """Code size of all functions and versions, as the account's quota counts it."""
+    return sum(record.current.code.size_bytes + sum(record.published.values()) for record in stored)
 
 
 async def get_function(services: Services, call: Call) -> dict[str, Any]:
     """GetFunction."""
     reference = reference_of(call)
-    record = await latest(services, reference)
+    found = await target(services, reference)
     answer: dict[str, Any] = {
-        "Configuration": render_version(record.current, call.scope, qualifier=reference.qualifier),
+        "Configuration": render_version(found.version, call.scope, qualifier=reference.qualifier),
         "Code": {
             "RepositoryType": "S3",
-            "Location": call.code_link(record.current.code.package),
+            "Location": call.code_link(found.version.code.package),
         },
     }
-    if record.tags:
-        answer["Tags"] = dict(record.tags)
+    if found.record.tags:
+        answer["Tags"] = dict(found.record.tags)
     return answer
 
 
 async def get_function_configuration(services: Services, call: Call) -> dict[str, Any]:
     """GetFunctionConfiguration."""
     reference = reference_of(call)
-    record = await latest(services, reference)
-    return render_version(record.current, call.scope, qualifier=reference.qualifier)
+    found = await target(services, reference)
+    return render_version(found.version, call.scope, qualifier=reference.qualifier)
 
 
 async def list_functions(services: Services, call: Call) -> dict[str, Any]:
-    """ListFunctions; with ``FunctionVersion=ALL`` the ARNs are qualified."""
+    """ListFunctions; with ``FunctionVersion=ALL`` every version is an item of its own."""
+    if call.params.get("FunctionVersion") == "ALL":
+        return await _list_with_versions(services, call)
     limit = min(call.params.get("MaxItems", LIST_DEFAULT), LIST_DEFAULT)
     after = decode_marker(call.params.get("Marker"))
     found = await services.functions.page(call.scope.account, after=after, limit=limit + 1)
-    qualifier = LATEST if call.params.get("FunctionVersion") == "ALL" else None
     shown = found[:limit]
     answer: dict[str, Any] = {
-        "Functions": [
-            render_listed(record.current, call.scope, qualifier=qualifier) for record in shown
-        ]
+        "Functions": [render_listed(record.current, call.scope) for record in shown]
     }
     if len(found) > limit:
         answer["NextMarker"] = encode_marker(shown[-1].current.name)
     return answer
 
 
+async def _list_with_versions(services: Services, call: Call) -> dict[str, Any]:
+    """Functions by name, each with ``$LATEST`` and then its versions in their order.
+
+    A marker is a name and the number to go on after; the number is empty after ``$LATEST``.
+    """
+    account = call.scope.account
+    limit = min(call.params.get("MaxItems", LIST_DEFAULT), LIST_DEFAULT)
+    begun, _, number = decode_marker(call.params.get("Marker")).partition(":")
+    items: list[tuple[FunctionRecord, str]] = []
+    first = await services.functions.get(account, begun) if begun else None
+    if first is not None:
+        items.extend((first, later) for later in first.published if int(later) > int(number or 0))
+    while len(items) <= limit:
+        found = await services.functions.page(account, after=begun, limit=limit + 1)
+        for record in found:
+            items.append((record, ""))
+            items.extend((record, published) for published in record.published)
+        if len(found) <= limit:
+            break
+        begun = found[-1].current.name
+    shown = items[:limit]
+    answer: dict[str, Any] = {
+        "Functions": [
+            render_listed(version, call.scope, qualifier=version.version)
+            for record, published in shown
+            if (version := await _numbered(services, record, published)) is not None
+        ]
+    }
+    if len(items) > limit:
+        last, published = shown[-1]
+        answer["NextMarker"] = encode_marker(f"{last.current.name}:{published}")
+    return answer
+
+
+async def _numbered(
+    services: Services, record: FunctionRecord, number: str
+) -> FunctionVersion | None:
+    """One version; None when it was removed in between."""
+    current = record.current
+    if not number:
+        return current
+    published = await services.functions.version(current.account, current.name, number)
+    return None if published is None else published.function
+
+
 async def delete_function(services: Services, call: Call) -> dict[str, Any]:
-    """DeleteFunction, with its URLs, policies and tags."""
+    """DeleteFunction, with all that belongs to it; with a qualifier one published version."""
     reference = reference_of(call)
     if reference.qualifier == LATEST:
         raise invalid("$LATEST version cannot be deleted without deleting the function.")
-    if reference.qualifier is not None:
-        return await _delete_version(services, reference)
+    number = reference.qualifier
+    if number is not None and not number.isdecimal():
+        raise invalid("Deletion of aliases is not currently supported.")
+
+    def rule(record: FunctionRecord) -> FunctionRecord | None:
+        return None if number is None else versions.without(record, number)
+
     await services.functions.change(
-        call.scope.account,
-        reference.name,
-        lambda _: None,
-        absent=function_not_found(reference.arn),
+        call.scope.account, reference.name, rule, absent=function_not_found(reference.arn)
     )
-    return {"StatusCode": 204}
-
-
-async def _delete_version(services: Services, reference: Reference) -> dict[str, Any]:
-    """Deleting a version that does not exist is no error; there are none."""
-    record = await services.functions.get(reference.scope.account, reference.name)
-    if record is None or not str(reference.qualifier).isdecimal():
-        raise function_not_found(reference.arn)
     return {"StatusCode": 204}
 
 

@@ -9,7 +9,8 @@ import msgspec
 
 from pilotlight.control.api.limits import invalid
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, parse_reference, rules, tags
+from pilotlight.control.registry import Reference, parse_reference, rules, tags, versions
+from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.errors import ApiError
 from pilotlight.wire.records import FunctionRecord
@@ -40,16 +41,28 @@ async def _change(
     reference = _function(call)
     revision_id, environment_revision = services.ids.uuid(), services.ids.uuid()
 
-    def rule(record: FunctionRecord) -> FunctionRecord:
+    def rule(record: FunctionRecord, known: Versions) -> Written:
         new = change(record.tags)
+        isolation = tags.isolation_of(new)
         touched = rules.touched(record, revision_id=revision_id)
-        isolated = rules.with_isolation(
-            touched, tags.isolation_of(new), revision_id=environment_revision
+        tagged = msgspec.structs.replace(
+            rules.with_isolation(touched, isolation, revision_id=environment_revision), tags=new
         )
-        return msgspec.structs.replace(isolated, tags=new)
+        return Written(
+            tagged,
+            {
+                number: versions.with_isolation(
+                    version, isolation, revision_id=environment_revision
+                )
+                for number, version in known.items()
+                if version.function.isolation != isolation
+            },
+        )
 
     absent = function_not_found(reference.arn)
-    await services.functions.change(call.scope.account, reference.name, rule, absent=absent)
+    await services.functions.change_versions(
+        call.scope.account, reference.name, versions.every, rule, absent=absent
+    )
 
 
 async def tag_resource(services: Services, call: Call) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from pilotlight.control.api.functions import (
     accept_code,
     check_account_code,
     reference_of,
-    refuse_publish,
     unqualified,
 )
 from pilotlight.control.api.limits import check_package
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, rules
+from pilotlight.control.registry import Reference, rules, versions
+from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.function import Code, FunctionVersion
 from pilotlight.wire.records import FunctionRecord
@@ -40,22 +40,30 @@ async def _existing(services: Services, reference: Reference, call: Call) -> Fun
     return record
 
 
-async def _update(
-    services: Services, call: Call, reference: Reference, change: Change
-) -> FunctionRecord:
+async def _update(services: Services, call: Call, reference: Reference, change: Change) -> Written:
+    """Start an update; with ``Publish`` also publish what it makes, unless that exists already."""
     wall_s = services.clock.wall()
     revision_id, change_id = services.ids.uuid(), services.ids.uuid()
+    version_revision = services.ids.uuid()
 
-    def rule(record: FunctionRecord) -> FunctionRecord:
+    def rule(record: FunctionRecord, known: Versions) -> Written:
         _check(record, reference, call)
         version = change(record.current, revision_id, last_modified(wall_s))
-        return rules.updated(record, version, change_id=change_id, wall_s=wall_s)
+        new = rules.updated(record, version, change_id=change_id, wall_s=wall_s)
+        last = next(iter(known.values()), None)
+        if not call.params.get("Publish"):
+            return Written(new)
+        if last is not None and versions.is_unchanged(new, last):
+            return Written(new, {last.function.version: last})
+        return versions.published(
+            new, description=None, revision_id=version_revision, latest_revision=revision_id
+        )
 
     absent = function_not_found(reference.arn)
-    written = await services.functions.change(
-        reference.scope.account, reference.name, rule, absent=absent
+    written = await services.functions.change_versions(
+        reference.scope.account, reference.name, versions.newest, rule, absent=absent
     )
-    assert written is not None  # noqa: S101  the rule never removes
+    assert written is not None  # noqa: S101  the rule always writes
     services.transitions.announce(reference.scope.account, reference.name)
     return written
 
@@ -72,13 +80,12 @@ async def update_function_configuration(services: Services, call: Call) -> dict[
         )
 
     written = await _update(services, call, reference, change)
-    return render_version(written.current, call.scope)
+    return render_version(written.record.current, call.scope)
 
 
 async def update_function_code(services: Services, call: Call) -> dict[str, Any]:
     """UpdateFunctionCode; with ``DryRun`` all is checked and nothing is changed."""
     reference = unqualified(reference_of(call))
-    refuse_publish(call)
     package = check_package(call.params.get("ZipFile"), call.params)
     record = await _existing(services, reference, call)
     async with services.guard.naming():
@@ -93,7 +100,10 @@ async def update_function_code(services: Services, call: Call) -> dict[str, Any]
             return _with_code(old, call, code, revision_id, modified)
 
         written = await _update(services, call, reference, change)
-    return render_version(written.current, call.scope)
+    published = next(iter(written.versions.values()), None)
+    if published is None:
+        return render_version(written.record.current, call.scope)
+    return render_version(published.function, call.scope, qualifier=published.function.version)
 
 
 def _with_code(

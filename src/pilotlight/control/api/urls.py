@@ -41,6 +41,16 @@ def _reference(call: Call) -> Reference:
     return reference
 
 
+def _check_alias(record: FunctionRecord, reference: Reference) -> None:
+    """Refuse a qualifier that is no alias of the function.
+
+    Raises:
+        ApiError: ResourceNotFoundException.
+    """
+    if reference.qualifier is not None and reference.qualifier not in record.aliases:
+        raise _no_function()
+
+
 def _key(reference: Reference) -> str:
     return reference.qualifier or UNQUALIFIED
 
@@ -77,8 +87,7 @@ async def create_function_url_config(services: Services, call: Call) -> dict[str
     )
 
     def rule(record: FunctionRecord) -> FunctionRecord:
-        if reference.qualifier is not None:
-            raise _no_function()  # there are no aliases
+        _check_alias(record, reference)
         if _key(reference) in record.urls:
             raise ApiError(
                 "ResourceConflictException",
@@ -127,8 +136,7 @@ async def update_function_url_config(services: Services, call: Call) -> dict[str
     now = url_time(services.clock.wall())
 
     def rule(record: FunctionRecord) -> FunctionRecord:
-        if reference.qualifier is not None:
-            raise _no_function()  # there are no aliases
+        _check_alias(record, reference)
         changed = _changed(_existing(record, reference), call.params, now)
         return rules.with_url(record, _key(reference), changed)
 

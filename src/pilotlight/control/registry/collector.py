@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pilotlight.control.registry.functions import Functions
 from pilotlight.model.ids import Digest
 from pilotlight.ports.blobs import BlobStore
-from pilotlight.wire.records import FunctionRecord
+from pilotlight.wire.records import FunctionRecord, VersionRecord
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,11 @@ class UploadGuard:
                 self._no_removal.set()
 
 
-def referenced(functions: Iterable[FunctionRecord]) -> set[Digest]:
+def referenced(
+    functions: Iterable[FunctionRecord], versions: Iterable[VersionRecord] = ()
+) -> set[Digest]:
     """Packages that are served, shown, or about to be."""
-    digests: set[Digest] = set()
+    digests: set[Digest] = {version.function.code.package for version in versions}
     for record in functions:
         digests.add(record.current.code.package)
         if record.serving is not None:
@@ -126,6 +128,7 @@ class BlobCollector:
 
     async def _unused(self) -> frozenset[str]:
         stored = await self._blobs.names(self._prefix)
+        versions = await self._functions.every_version()
         functions = await self._functions.everything()
-        used = {self._blob_name(digest) for digest in referenced(functions)}
+        used = {self._blob_name(digest) for digest in referenced(functions, versions)}
         return frozenset(stored) - used

@@ -29,7 +29,8 @@ from pilotlight.wire.records import FunctionRecord, PendingChange, Policy
 
 CREATE = "create"
 UPDATE = "update"
-_CREATING = "The function is being created."
+CREATING = "The function is being created."
+"""Reason of a state that lasts until the code is ready."""
 
 
 def created(
@@ -40,7 +41,7 @@ def created(
         current=replace(
             version,
             state=FunctionState.PENDING,
-            state_reason=_CREATING,
+            state_reason=CREATING,
             state_reason_code="Creating",
         ),
         pending=PendingChange(id=change_id, kind=CREATE, started_wall_s=wall_s),
@@ -95,14 +96,15 @@ def updated(
         current=replace(
             version,
             last_update_status=UpdateStatus.IN_PROGRESS,
-            last_update_reason=_CREATING,
+            last_update_reason=CREATING,
             last_update_reason_code="Creating",
         ),
         pending=PendingChange(id=change_id, kind=UPDATE, started_wall_s=wall_s),
     )
 
 
-def _finished(version: FunctionVersion, revision_id: str) -> FunctionVersion:
+def finished(version: FunctionVersion, revision_id: str) -> FunctionVersion:
+    """The version as Active and Successful."""
     return replace(
         version,
         revision_id=revision_id,
@@ -122,13 +124,13 @@ def is_pending(record: FunctionRecord, change_id: str) -> bool:
 
 def serve(record: FunctionRecord, *, revision_id: str) -> FunctionRecord:
     """Let the data plane run ``current``; the revision names its execution environments."""
-    return msgspec.structs.replace(record, serving=_finished(record.current, revision_id))
+    return msgspec.structs.replace(record, serving=finished(record.current, revision_id))
 
 
 def settle(record: FunctionRecord, *, revision_id: str) -> FunctionRecord:
     """Show the change as finished."""
     return msgspec.structs.replace(
-        record, current=_finished(record.current, revision_id), pending=None
+        record, current=finished(record.current, revision_id), pending=None
     )
 
 
@@ -182,6 +184,14 @@ def with_policy(record: FunctionRecord, qualifier: str, policy: Policy | None) -
     if qualifier in urls:
         urls[qualifier] = replace(urls[qualifier], is_public=admits_anybody(policy))
     return msgspec.structs.replace(record, policies=known, urls=urls)
+
+
+def without_qualifier(record: FunctionRecord, qualifier: str) -> FunctionRecord:
+    """The record without what belongs to a version or an alias that goes.
+
+    A URL stays, as the service keeps it, but nobody is admitted to it any more.
+    """
+    return with_policy(record, qualifier, None)
 
 
 def with_url(record: FunctionRecord, qualifier: str, url: FunctionUrl | None) -> FunctionRecord:

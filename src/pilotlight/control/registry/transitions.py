@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from pilotlight.control.registry import rules
-from pilotlight.control.registry.functions import Functions
+from pilotlight.control.registry import rules, versions
+from pilotlight.control.registry.functions import Functions, Versions, Written
 from pilotlight.model.errors import PackageRejected
 from pilotlight.model.function import FunctionVersion
 from pilotlight.model.ids import RuntimeName
@@ -138,13 +139,13 @@ class Transitions:
         change = record.pending
         if not await self._prepare(record.current, change):
             return
-        revision = await self._step(record.current, change, rules.serve)
+        revision = await self._step(record.current, change, rules.serve, versions.serve)
         if revision is None:
             return
         async with asyncio.timeout(_BARRIER_TIMEOUT_S):
             await self._barrier.acknowledged(revision)
         await self._hold(change)
-        await self._step(record.current, change, rules.settle)
+        await self._step(record.current, change, rules.settle, versions.settle)
 
     async def _prepare(self, version: FunctionVersion, change: PendingChange) -> bool:
         """Make the code ready; on a lasting fault show it on the function and return False."""
@@ -166,25 +167,35 @@ class Transitions:
     async def _fail(
         self, version: FunctionVersion, change: PendingChange, reason: str, code: str
     ) -> None:
-        def failed(record: FunctionRecord, *, revision_id: str) -> FunctionRecord:
-            return rules.fail(record, reason=reason, code=code, revision_id=revision_id)
-
-        await self._step(version, change, failed)
+        await self._step(
+            version,
+            change,
+            partial(rules.fail, reason=reason, code=code),
+            partial(versions.fail, reason=reason, code=code),
+        )
 
     async def _step(
         self,
         version: FunctionVersion,
         change: PendingChange,
-        rule: Callable[..., FunctionRecord],
+        of_function: Callable[..., FunctionRecord],
+        of_version: versions.OfVersion,
     ) -> int | None:
-        revision_id = self._ids.uuid()
+        """Apply a step to the function and to the version that the change publishes."""
+        revision_id, version_revision = self._ids.uuid(), self._ids.uuid()
 
-        def step(record: FunctionRecord) -> FunctionRecord | None:
+        def step(record: FunctionRecord, published: Versions) -> Written | None:
             if not rules.is_pending(record, change.id):
                 return None
-            return rule(record, revision_id=revision_id)
+            return Written(
+                of_function(record, revision_id=revision_id),
+                {
+                    number: of_version(known, revision_id=version_revision)
+                    for number, known in published.items()
+                },
+            )
 
-        return await self._functions.apply(version.account, version.name, step)
+        return await self._functions.apply(version.account, version.name, versions.pending, step)
 
     async def _hold(self, change: PendingChange) -> None:
         """Let an update show as InProgress for its least time."""

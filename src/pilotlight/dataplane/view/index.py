@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
 
 from pilotlight.model.function import LATEST, FunctionUrl, FunctionVersion
+from pilotlight.model.routing import Draw, chosen
 from pilotlight.ports.functions import Resolved
 from pilotlight.ports.registry import Change
 from pilotlight.wire import records
 from pilotlight.wire.records import (
-    AliasRecord,
+    Alias,
     FunctionRecord,
     UnknownSchema,
     UrlRecord,
@@ -26,17 +28,29 @@ Name = tuple[str, str, str]
 """Kind, account and key of a record."""
 
 
-def _function(body: bytes) -> FunctionVersion:
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A function as it runs: its ``$LATEST`` and its aliases."""
+
+    latest: FunctionVersion
+    aliases: Mapping[str, Alias]
+
+
+def _function(body: bytes) -> _Function:
     """What runs as ``$LATEST``: what is served, or for a function still being made its shell."""
     record = records.decode(FunctionRecord, body)
-    return record.current if record.serving is None else record.serving
+    return _Function(record.serving or record.current, record.aliases)
+
+
+def _version(body: bytes) -> FunctionVersion:
+    record = records.decode(VersionRecord, body)
+    return record.serving or record.function
 
 
 _DECODERS: Mapping[str, Callable[[bytes], object]] = MappingProxyType(
     {
         records.FUNCTION: _function,
-        records.VERSION: lambda body: records.decode(VersionRecord, body).function,
-        records.ALIAS: lambda body: records.decode(AliasRecord, body).version,
+        records.VERSION: _version,
         records.URL: lambda body: records.decode(UrlRecord, body).url,
     }
 )
@@ -47,14 +61,17 @@ class Index:
 
     A record that cannot be read (a newer release wrote it, or it is damaged) leaves what was known
     under its name: the last state that was understood goes on being served.
+
+    Args:
+        draw: uniform numbers from 0 up to 1, for aliases that mean two versions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, draw: Draw) -> None:
         self.revision = 0
+        self._draw = draw
         self.unreadable: set[Name] = set()
-        self._latest: dict[tuple[str, str], FunctionVersion] = {}
+        self._functions: dict[tuple[str, str], _Function] = {}
         self._versions: dict[tuple[str, str], FunctionVersion] = {}
-        self._aliases: dict[tuple[str, str], str] = {}
         self._urls: dict[str, FunctionUrl] = {}
         self._bodies: dict[Name, Change] = {}
 
@@ -96,34 +113,34 @@ class Index:
         key = (change.account, change.key)
         if isinstance(value, FunctionUrl):
             self._urls[change.key] = value
-        elif isinstance(value, str):
-            self._aliases[key] = value
+        elif isinstance(value, _Function):
+            self._functions[key] = value
         elif isinstance(value, FunctionVersion):
-            table = self._latest if change.kind == records.FUNCTION else self._versions
-            table[key] = value
+            self._versions[key] = value
 
     def _forget(self, change: Change) -> None:
         key = (change.account, change.key)
         if change.kind == records.FUNCTION:
-            self._latest.pop(key, None)
+            self._functions.pop(key, None)
         elif change.kind == records.VERSION:
             self._versions.pop(key, None)
-        elif change.kind == records.ALIAS:
-            self._aliases.pop(key, None)
         else:
             self._urls.pop(change.key, None)
 
     def resolve(self, account: str, name: str, qualifier: str | None) -> Resolved | None:
         """See `FunctionView.resolve`."""
+        function = self._functions.get((account, name))
+        if function is None:
+            return None
         if qualifier is None or qualifier == LATEST:
-            function = self._latest.get((account, name))
-        else:
-            key = records.qualified_key(name, qualifier)
-            version = self._aliases.get((account, key))
-            if version is not None:
-                key = records.qualified_key(name, version)
-            function = self._versions.get((account, key))
-        return None if function is None else Resolved(function, qualifier)
+            return Resolved(function.latest, qualifier)
+        number, alias = qualifier, function.aliases.get(qualifier)
+        if alias is not None:
+            number = chosen(alias.version, alias.weights, self._draw)
+            if number == LATEST:
+                return Resolved(function.latest, qualifier)
+        version = self._versions.get((account, records.qualified_key(name, number)))
+        return None if version is None else Resolved(version, qualifier)
 
     def url(self, url_id: str) -> FunctionUrl | None:
         """See `FunctionView.url`."""
@@ -131,7 +148,7 @@ class Index:
 
     def functions(self) -> tuple[FunctionVersion, ...]:
         """Every function as it would run now, in no particular order."""
-        return tuple(self._latest.values())
+        return tuple(function.latest for function in self._functions.values())
 
     def snapshot(self) -> tuple[Change, ...]:
         """The records that make this index, for saving."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 from pilotlight.dataplane.view import snapshot
 from pilotlight.dataplane.view.index import Index
 from pilotlight.model.function import FunctionUrl, FunctionVersion
+from pilotlight.model.routing import Draw
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.functions import Resolved
 from pilotlight.ports.registry import RegistryStore
@@ -34,15 +36,24 @@ class RegistryView:
 
     Args:
         path: file the view saves itself in; None keeps it in memory only.
+        draw: see `Index`; None draws from a generator of its own.
     """
 
     name = "registry-view"
 
-    def __init__(self, store: RegistryStore, *, clock: Clock, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: RegistryStore,
+        *,
+        clock: Clock,
+        path: Path | None = None,
+        draw: Draw | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._path = path
-        self._index = Index()
+        self._draw = draw or random.Random().random  # noqa: S311  shares of traffic, no secret
+        self._index = Index(self._draw)
         self._advanced = asyncio.Event()
         self._dirty = asyncio.Event()
         self._is_ready = False
@@ -103,7 +114,7 @@ class RegistryView:
         if loaded is None:
             return False
         revision, changes = loaded
-        index = Index()
+        index = Index(self._draw)
         index.apply(changes)
         index.revision = revision
         self._saved_revision = revision
@@ -137,7 +148,7 @@ class RegistryView:
             ready()
 
     async def _rebuild(self) -> None:
-        index = Index()
+        index = Index(self._draw)
         while True:
             changes = await self._store.changes(index.revision, _PAGE)
             if not changes:
