@@ -1,6 +1,6 @@
 """Run the scenarios, print the tables, save the raw data.
 
-Usage: python -m benchmarks [cold] [warm] [latency] [memory] [--quick]
+Usage: python -m benchmarks [cold] [warm] [latency] [memory] [control] [--quick]
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import cold, latency, load, memory, warm
+from benchmarks import cold, control, latency, load, memory, warm
 from benchmarks.report import Report
 
-SCENARIOS = ("cold", "warm", "latency", "memory")
+SCENARIOS = ("cold", "warm", "latency", "memory", "control")
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Entry of ``make bench``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "scenario", nargs="*", help="cold, warm, latency, memory; all without a name"
+        "scenario", nargs="*", help="cold, warm, latency, memory, control; all without a name"
     )
     parser.add_argument("--quick", action="store_true", help="few samples, to see that it works")
     arguments = parser.parse_args()
@@ -40,6 +40,9 @@ def main() -> None:
         latency.measure(report, hot=hot, frozen=frozen)
     if "memory" in chosen:
         memory.measure(report, count=10 if arguments.quick else 100)
+    if "control" in chosen:
+        stored, samples = (300, 20) if arguments.quick else (10_000, 200)
+        control.measure(report, stored=stored, samples=samples)
     print(f"\nraw data: {report.save(RESULTS)}")
 
 

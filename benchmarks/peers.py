@@ -44,8 +44,8 @@ def functions_framework(folder: Path) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", "functions_framework", "--target", "echo", "--port", str(port)]
     command += ["--host", "127.0.0.1"]
-    with _child(command, folder) as process:
-        _wait_for(port)
+    with child(command, folder) as process:
+        wait_for(port)
         yield Peer("functions-framework (gunicorn)", f"http://127.0.0.1:{port}/", process.pid)
 
 
@@ -53,16 +53,17 @@ def functions_framework(folder: Path) -> Iterator[Peer]:
 def floor() -> Iterator[Peer]:
     """See `benchmarks.floor`."""
     command = [sys.executable, "-m", "benchmarks.floor"]
-    with _child(command, Path.cwd(), stdout=subprocess.PIPE) as process:
+    with child(command, Path.cwd(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         yield Peer("floor (raw protocol, socket echo)", f"http://127.0.0.1:{port}/", process.pid)
 
 
 @contextlib.contextmanager
-def _child(
+def child(
     command: list[str], folder: Path, stdout: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the block."""
     process = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -77,7 +78,8 @@ def _child(
             process.stdout.close()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Return once an HTTP server answers on a port; RuntimeError after 15 s."""
     for _ in range(300):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         with contextlib.suppress(OSError), contextlib.closing(connection):

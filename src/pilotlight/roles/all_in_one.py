@@ -24,7 +24,13 @@ from pilotlight.control.gateway import (
     create_app,
 )
 from pilotlight.control.placement import PlacementService
-from pilotlight.control.registry import BlobCollector, Functions, Transitions, UploadGuard
+from pilotlight.control.registry import (
+    BlobCollector,
+    Functions,
+    Transitions,
+    UploadGuard,
+    UsageLedger,
+)
 from pilotlight.control.warmpools import BlankKeeper, BlankSettings
 from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
 from pilotlight.dataplane.frontend.http import (
@@ -242,6 +248,7 @@ class _Assembly:
 
         return Services(
             functions=control.functions,
+            usage=UsageLedger(stores.registry),
             config=ConfigStore(stores.registry, AccountConfig(concurrent_executions=limit)),
             intake=stores.intake,
             transitions=control.transitions,

@@ -63,6 +63,7 @@ class AuditSettings:
         max_entries: the oldest are removed beyond it; about 300 bytes each.
         backlog: entries that may wait in memory for the disk.
         batch: entries that share one write.
+        linger_s: how long the first entry of a write waits for others to share it.
         retry_s: wait after a write failed.
         prune_period_s: how often old entries are removed.
     """
@@ -71,6 +72,7 @@ class AuditSettings:
     max_entries: int = 5_000_000
     backlog: int = 10_000
     batch: int = 500
+    linger_s: float = 0.1
     retry_s: float = 1.0
     prune_period_s: float = 3600.0
 
@@ -127,6 +129,7 @@ class SqlAuditLog(AuditLog):
                 ready()
                 while True:
                     await self._news.wait()
+                    await asyncio.sleep(self._settings.linger_s)
                     self._news.clear()
                     await self.flush()
                     if self._refusal is not None:

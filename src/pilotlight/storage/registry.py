@@ -26,12 +26,15 @@ from pilotlight.storage.keys import (
     end_of_prefix,
     name_of,
 )
+from pilotlight.storage.recent import RecentRecords
 from pilotlight.storage.schema import records, registry_state, upgrade
 from pilotlight.storage.wakeup import Watermark
 
 TOMBSTONES = 10_000
 """Removals kept in the feed: at 200 bytes each about 2 MB, and far more than a follower misses
 while it restarts."""
+RECENT_BYTES = 32 * 1024 * 1024
+"""Records kept in memory: the functions of a large installation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,33 @@ class _State:
 
 
 class SqlRegistryStore(RegistryStore):
-    """RegistryStore over a `Database`; made by `open_registry`."""
+    """RegistryStore over a `Database` that nobody else writes; made by `open_registry`."""
 
-    def __init__(self, database: Database, revision: int, *, tombstones: int = TOMBSTONES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        revision: int,
+        *,
+        tombstones: int = TOMBSTONES,
+        recent_bytes: int = RECENT_BYTES,
+    ) -> None:
         if tombstones < 1:
             raise ValueError("at least one tombstone is kept")
         self._database = database
         self._tombstones = tombstones
         self._watermark = Watermark(revision)
+        self._recent = RecentRecords(recent_bytes)
 
     async def get(self, kind: str, account: str, key: str) -> Record | None:
-        return await self._database.read(partial(_get, name=(kind, account, key)))
+        name = (kind, account, key)
+        known = self._recent.get(name)
+        if known is not None:
+            return known
+        token = self._recent.begin()
+        found = await self._database.read(partial(_get, name=name))
+        if found is not None:
+            self._recent.keep(found, token)
+        return found
 
     async def list(
         self, kind: str, account: str | None, *, prefix: str = "", after: str = "", limit: int = 100
@@ -76,7 +95,12 @@ class SqlRegistryStore(RegistryStore):
         check_distinct(changes)
         frees = all(isinstance(change, Delete) for change in changes)
         work = partial(_commit, changes=changes, tombstones=self._tombstones)
-        return await self._database.write(work, frees=frees, announce=self._watermark.raise_to)
+
+        def announce(revision: int) -> None:
+            self._recent.committed(name_of(change) for change in changes)
+            self._watermark.raise_to(revision)
+
+        return await self._database.write(work, frees=frees, announce=announce)
 
     async def changes(self, after_revision: int, limit: int = 1000) -> tuple[Change, ...]:
         return await self._database.read(partial(_changes, after=after_revision, limit=limit))

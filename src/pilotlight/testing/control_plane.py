@@ -28,6 +28,7 @@ from pilotlight.control.registry import (
     Transitions,
     TransitionSettings,
     UploadGuard,
+    UsageLedger,
 )
 from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, Listener
 from pilotlight.dataplane.frontend.http.answers import Answer
@@ -176,6 +177,7 @@ class ControlPlane:
         )
         self.services = Services(
             functions=self.functions,
+            usage=UsageLedger(self.store),
             config=ConfigStore(self.store),
             intake=self.intake or PlainIntake(self.blobs),
             transitions=self.transitions,

@@ -148,12 +148,20 @@ def decode(kind: type[R], body: bytes) -> R:
         UnknownSchema: a newer release wrote it.
         msgspec.MsgspecError: the bytes are not such a record.
     """
-    head = msgspec.json.decode(body, type=_Head)
-    if head.schema > SCHEMA:
+    try:
+        record = msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        _check_schema(msgspec.json.decode(body, type=_Head).schema)
+        raise
+    _check_schema(record.schema)
+    return record
+
+
+def _check_schema(schema: int) -> None:
+    if schema > SCHEMA:
         raise UnknownSchema(
-            f"a record has schema {head.schema}, this release knows {SCHEMA}: upgrade this process"
+            f"a record has schema {schema}, this release knows {SCHEMA}: upgrade this process"
         )
-    return msgspec.json.decode(body, type=kind)
 
 
 def qualified_key(name: str, qualifier: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotlight.control.api.functions import code_bytes
 from pilotlight.control.api.services import Call, Services
 from pilotlight.model import limits
 
@@ -12,7 +11,7 @@ from pilotlight.model import limits
 async def get_account_settings(services: Services, call: Call) -> dict[str, Any]:
     """GetAccountSettings."""
     config = (await services.config.get(call.scope.account)).config
-    stored = await services.functions.everything(call.scope.account)
+    stored = await services.usage.of(call.scope.account)
     return {
         "AccountLimit": {
             "TotalCodeSize": config.total_code_bytes,
@@ -21,5 +20,5 @@ async def get_account_settings(services: Services, call: Call) -> dict[str, Any]
             "ConcurrentExecutions": config.concurrent_executions,
             "UnreservedConcurrentExecutions": config.concurrent_executions,
         },
-        "AccountUsage": {"TotalCodeSize": code_bytes(stored), "FunctionCount": len(stored)},
+        "AccountUsage": {"TotalCodeSize": stored.code_bytes, "FunctionCount": stored.functions},
     }

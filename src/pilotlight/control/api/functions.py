@@ -142,16 +142,11 @@ async def check_account_code(services: Services, account: str, code: Code) -> No
         ApiError: CodeStorageExceededException.
     """
     limit = (await services.config.get(account)).config.total_code_bytes
-    stored = await services.functions.everything(account)
-    if code_bytes(stored) + code.size_bytes > limit:
+    stored = await services.usage.of(account)
+    if stored.code_bytes + code.size_bytes > limit:
         raise ApiError(
             "CodeStorageExceededException", "Code storage limit exceeded for this account."
         )
-
-
-def code_bytes(stored: tuple[FunctionRecord, ...]) -> int:
-    """Code size of all functions and versions, as the account's quota counts it."""
-    return sum(record.current.code.size_bytes + sum(record.published.values()) for record in stored)
 
 
 async def get_function(services: Services, call: Call) -> dict[str, Any]:

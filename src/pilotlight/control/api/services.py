@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotlight.control.configstore import ConfigStore
-from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard
+from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard, UsageLedger
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeIntake
 from pilotlight.ports.ids import IdSource
@@ -18,11 +18,13 @@ class Services:
     """Dependencies of the operations.
 
     Attributes:
+        usage: what accounts store, for their quotas.
         guard: keeps the collector away from packages that are about to be named.
         url_of: address of a function URL, from its id and the call's region.
     """
 
     functions: Functions
+    usage: UsageLedger
     config: ConfigStore
     intake: CodeIntake
     transitions: Transitions

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cache, partial
 
 from pilotlight.wire.lambda_api.answers import JSON_TYPE, HttpAnswer, header
 from pilotlight.wire.lambda_model import model
@@ -78,24 +79,52 @@ def encode(shape_name: str, value: object) -> object:
         TypeError: the value is not of the shape's kind.
         ValueError: a structure has a member that its shape does not have.
     """
-    if value is None:
-        return None
+    return None if value is None else _encoder(shape_name)(value)
+
+
+_Encoder = Callable[[object], object]
+
+
+@cache
+def _encoder(shape_name: str) -> _Encoder:
+    """What encodes values of a shape; None is the caller's."""
     shape = model.shape(shape_name)
     if isinstance(shape, model.Scalar):
-        return _scalar(shape, value)
+        return partial(_scalar, shape, _KINDS[shape.type])
     if isinstance(shape, model.ListShape):
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"{shape_name} is a list, not {type(value).__name__}")
-        return [encode(shape.member, item) for item in value]
+        return partial(_list, shape_name, shape.member)
+    if isinstance(shape, model.MapShape):
+        return partial(_map, shape_name, shape.value)
+    return partial(_structure, shape_name, {m.name: (m.wire_name, m.shape) for m in shape.members})
+
+
+def _list(shape_name: str, member: str, value: object) -> list[object]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{shape_name} is a list, not {type(value).__name__}")
+    encoder = _encoder(member)
+    return [None if item is None else encoder(item) for item in value]
+
+
+def _map(shape_name: str, member: str, value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{shape_name} is a mapping, not {type(value).__name__}")
-    if isinstance(shape, model.MapShape):
-        return {str(key): encode(shape.value, item) for key, item in value.items()}
-    members = {member.name: member for member in shape.members}
-    unknown = value.keys() - members.keys()
-    if unknown:
-        raise ValueError(f"{shape_name} has no member {', '.join(sorted(unknown))}")
-    return {members[n].wire_name: encode(members[n].shape, item) for n, item in value.items()}
+    encoder = _encoder(member)
+    return {str(key): None if item is None else encoder(item) for key, item in value.items()}
+
+
+def _structure(
+    shape_name: str, members: Mapping[str, tuple[str, str]], value: object
+) -> dict[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{shape_name} is a mapping, not {type(value).__name__}")
+    encoded: dict[str, object] = {}
+    for name, item in value.items():
+        known = members.get(name)
+        if known is None:
+            unknown = ", ".join(sorted(value.keys() - members.keys()))
+            raise ValueError(f"{shape_name} has no member {unknown}")
+        encoded[known[0]] = None if item is None else _encoder(known[1])(item)
+    return encoded
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -108,12 +137,17 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "blob": (bytes, bytearray, memoryview),
     "timestamp": (int, float, datetime),
 }
+_JSON = frozenset({str, int, float, bool})
+"""Types whose values are JSON as they are; a subclass may be written otherwise."""
 
 
-def _scalar(shape: model.Scalar, value: object) -> object:
+def _scalar(shape: model.Scalar, kinds: tuple[type, ...], value: object) -> object:
+    kind = type(value)
+    if kind in kinds and kind in _JSON:
+        return value
     is_stray_boolean = isinstance(value, bool) and shape.type != "boolean"
-    if is_stray_boolean or not isinstance(value, _KINDS[shape.type]):
-        raise TypeError(f"{shape.name} is a {shape.type}, not {type(value).__name__}")
+    if is_stray_boolean or not isinstance(value, kinds):
+        raise TypeError(f"{shape.name} is a {shape.type}, not {kind.__name__}")
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -129,7 +163,7 @@ def _text(shape_name: str, value: object) -> str:
     shape = model.shape(shape_name)
     if not isinstance(shape, model.Scalar):
         raise TypeError(f"{shape_name} cannot be a header")
-    plain = _scalar(shape, value)
+    plain = _scalar(shape, _KINDS[shape.type], value)
     if isinstance(value, datetime):
         return format_datetime(value.astimezone(UTC), usegmt=True)
     return str(plain).lower() if isinstance(plain, bool) else str(plain)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -97,6 +98,7 @@ def canonical_head(method: bytes, path: bytes, query: bytes, signed: Sequence[Pa
     return b"\n".join((method, path, query, lines, names, b""))
 
 
+@lru_cache(maxsize=64)
 def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     """Derive the key that signs requests of one day, region and service."""
     key = ("AWS4" + secret).encode()
