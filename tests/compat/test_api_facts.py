@@ -373,6 +373,56 @@ def test_a_public_url_needs_url_config_and_permission(
     assert plane.view.url(url_id) is None
 
 
+@pytest.mark.parametrize(
+    ("cors", "told"),
+    [
+        (
+            {"MaxAge": 86401},
+            (
+                "Value '86401' at 'cors.maxAge' failed to satisfy constraint: Member must have value "
+                "less than or equal to 86400"
+            ),
+        ),
+        (
+            {"AllowMethods": ["GET", "OPTIONS"]},
+            (
+                "Value '[GET, OPTIONS]' at 'cors.allowMethods' failed to satisfy constraint: Member "
+                "must satisfy constraint: [Member must have length less than or equal to 6, Member "
+                "must have length greater than or equal to 0, Member must satisfy regular expression "
+                "pattern: .*, Member must not be null]"
+            ),
+        ),
+        (
+            {"AllowOrigins": [f"https://{n}" for n in range(101)]},
+            (
+                "at 'cors.allowOrigins' failed to satisfy constraint: Member must have length less "
+                "than or equal to 100"
+            ),
+        ),
+    ],
+)
+def test_limits_of_cors(client: Any, function: str, cors: dict[str, Any], told: str) -> None:
+    """Source: https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html"""
+    with pytest.raises(client.exceptions.ClientError) as error:
+        client.create_function_url_config(FunctionName=function, AuthType="NONE", Cors=cors)
+    assert error.value.response["Error"]["Code"] == "ValidationException"
+    assert told in error.value.response["Error"]["Message"]
+
+
+def test_cors_and_invoke_mode_change_apart(client: Any, function: str) -> None:
+    cors = {"AllowOrigins": ["*"], "MaxAge": 5, "AllowCredentials": False}
+    made = client.create_function_url_config(
+        FunctionName=function, AuthType="NONE", InvokeMode="RESPONSE_STREAM", Cors=cors
+    )
+    assert (made["InvokeMode"], made["Cors"]) == ("RESPONSE_STREAM", cors)
+    changed = client.update_function_url_config(FunctionName=function, InvokeMode="BUFFERED")
+    assert (changed["InvokeMode"], changed["Cors"]) == ("BUFFERED", cors)
+    changed = client.update_function_url_config(FunctionName=function, Cors={})
+    assert "Cors" not in changed
+    got = client.get_function_url_config(FunctionName=function)
+    assert (got["AuthType"], got["InvokeMode"], "Cors" in got) == ("NONE", "BUFFERED", False)
+
+
 def test_a_deleted_function_takes_its_url_along(plane: ControlPlane, client: Any) -> None:
     create(client, "with-url")
     made = client.create_function_url_config(FunctionName="with-url", AuthType="NONE")

@@ -128,6 +128,8 @@ class FunctionUrl:
         qualifier: alias the URL belongs to, or None for the unqualified function.
         is_public: a resource policy admits anybody (``lambda:InvokeFunctionUrl`` for ``*``
             with ``FunctionUrlAuthType`` NONE). Without it AuthType NONE still answers 403.
+        callers: principals that a resource policy admits when they sign (AuthType AWS_IAM): ARNs,
+            an account as the ARN of its root, or ``*``.
     """
 
     url_id: str
@@ -138,6 +140,7 @@ class FunctionUrl:
     auth_type: str
     invoke_mode: str = "BUFFERED"
     is_public: bool = False
+    callers: tuple[str, ...] = ()
     cors: Mapping[str, object] | None = None
     created: str = ""
     last_modified: str = ""

@@ -279,7 +279,14 @@ class _Assembly:
     def _url_server(
         self, gate: StaticAuthenticator, view: RegistryView, invoker: FrontendInvoker
     ) -> HttpServer:
-        route = UrlRoute(gate=gate, view=view, invoker=invoker, clock=self._clock, ids=self._ids)
+        route = UrlRoute(
+            gate=gate,
+            view=view,
+            invoker=invoker,
+            clock=self._clock,
+            ids=self._ids,
+            scheme="http" if self._tls is None else "https",
+        )
         hosts = (*URL_HOSTS, *sorted(self._settings.host_names))  # by host, and by path
         listener = Listener(
             settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids

@@ -110,11 +110,14 @@ class FakeInvoker:
 class FakeView:
     functions: dict[tuple[str, str | None], FunctionVersion] = field(default_factory=dict)
     urls: dict[str, FunctionUrl] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=lambda: {str(ACCOUNT)})
     revision: int = 1
 
     def resolve(self, account: str, name: str, qualifier: str | None) -> Resolved | None:
         found = self.functions.get((name, qualifier))
-        return Resolved(found, qualifier) if found is not None and account == ACCOUNT else None
+        return (
+            Resolved(found, qualifier) if found is not None and account in self.accounts else None
+        )
 
     def url(self, url_id: str) -> FunctionUrl | None:
         return self.urls.get(url_id)

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -28,6 +28,14 @@ def request(
     length = [f"Content-Length: {len(body)}"] if body else []
     head = [f"{method} {path} HTTP/1.1", f"Host: {host}", *length, *lines, "", ""]
     return "\r\n".join(head).encode("latin-1") + body
+
+
+def signed_request(kit: Any, path: str, *, secret: str = "", region: str = "us-east-1") -> Any:
+    """A POST with a signature in its headers, as an SDK signs it."""
+    one = AWSRequest("POST", f"http://localhost{path}", data=b"{}", headers={"Host": "localhost"})
+    SigV4Auth(Credentials(kit.key, secret or kit.secret), "lambda", region).add_auth(one)
+    lines = [f"{name}: {value}" for name, value in one.headers.items() if name != "Host"]
+    return request(path, *lines, method="POST", body=b"{}")
 
 
 def event(urls: Any) -> Any:
@@ -238,11 +246,7 @@ async def test_signed_call_of_a_url_with_iam(urls: Any, kit: Any) -> Any:
     urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM", is_public=False)
 
     def signed(secret: str) -> Any:
-        target = f"http://localhost/url/{kit.url_id}/x?b=2&a=1"
-        one = AWSRequest("POST", target, data=b"{}", headers={"Host": "localhost"})
-        SigV4Auth(Credentials(kit.key, secret), "lambda", "us-east-1").add_auth(one)
-        lines = [f"{name}: {value}" for name, value in one.headers.items() if name != "Host"]
-        return request(f"/url/{kit.url_id}/x?b=2&a=1", *lines, method="POST", body=b"{}")
+        return signed_request(kit, f"/url/{kit.url_id}/x?b=2&a=1", secret=secret)
 
     assert (await urls.ask(signed(kit.secret)))[0] == 200
     context = event(urls)["requestContext"]
@@ -250,6 +254,82 @@ async def test_signed_call_of_a_url_with_iam(urls: Any, kit: Any) -> Any:
     assert context["authorizer"]["iam"]["accessKey"] == kit.key
     assert (await urls.ask(signed("wrong")))[0] == 403
     assert len(urls.invoker.seen) == 1
+
+
+async def test_a_signature_for_another_region_is_refused(urls: Any, kit: Any) -> None:
+    url = urls.view.urls[kit.url_id]
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM")
+    one = signed_request(kit, f"/url/{kit.url_id}/", region="eu-west-1")
+    status, fields, body = await urls.ask(one)
+    assert (status, dict(fields)["x-amzn-errortype"]) == (403, "InvalidSignatureException")
+    assert json.loads(body) == {"Message": "Credential should be scoped to a valid region."}
+    assert urls.invoker.seen == []
+
+
+async def test_a_presigned_url_admits_without_headers(urls: Any, kit: Any) -> None:
+    url = urls.view.urls[kit.url_id]
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM")
+    one = AWSRequest("GET", f"http://localhost/url/{kit.url_id}/p", headers={"Host": "localhost"})
+    SigV4QueryAuth(Credentials(kit.key, kit.secret), "lambda", "us-east-1").add_auth(one)
+    path = one.url.removeprefix("http://localhost")
+    assert (await urls.ask(request(path)))[0] == 200
+    assert event(urls)["requestContext"]["authorizer"]["iam"]["accessKey"] == kit.key
+    assert (await urls.ask(request(path.replace("/p?", "/q?"))))[0] == 403
+
+
+async def test_another_account_needs_a_statement(urls: Any, kit: Any) -> None:
+    """Its function lives in account 222222222222; the caller is root of 000000000000."""
+    url = dataclasses.replace(
+        urls.view.urls[kit.url_id], auth_type="AWS_IAM", account="222222222222", is_public=True
+    )
+    urls.view.accounts.add("222222222222")
+    for callers, status in [
+        ((), 403),
+        (("arn:aws:iam::333333333333:root",), 403),
+        (("arn:aws:iam::000000000000:user/other",), 403),
+        (("arn:aws:iam::000000000000:root",), 200),
+        (("*",), 200),
+    ]:
+        urls.view.urls[kit.url_id] = dataclasses.replace(url, callers=callers)
+        answer = await urls.ask(signed_request(kit, f"/url/{kit.url_id}/"))
+        assert answer[0] == status, callers
+    context = event(urls)["requestContext"]
+    assert context["accountId"] == "222222222222"
+    assert context["authorizer"]["iam"]["accountId"] == kit.account
+
+
+async def test_a_preflight_needs_no_signature(urls: Any, kit: Any) -> None:
+    url = urls.view.urls[kit.url_id]
+    cors = {"AllowOrigins": ["*"], "AllowMethods": ["*"], "AllowHeaders": ["*"],
+            "AllowCredentials": True}  # fmt: skip
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, auth_type="AWS_IAM", cors=cors)
+    status, fields, body = await urls.ask(
+        request(
+            f"/url/{kit.url_id}/",
+            "Origin: https://a.example",
+            "Access-Control-Request-Method: PATCH",
+            "Access-Control-Request-Headers: authorization, x-amz-date",
+            method="OPTIONS",
+        )
+    )
+    got = dict(fields)
+    assert (status, body) == (200, b"")
+    assert got["access-control-allow-origin"] == "https://a.example"
+    assert got["access-control-allow-methods"] == "PATCH"
+    assert got["access-control-allow-headers"] == "authorization, x-amz-date"
+    assert got["vary"] == "Origin"
+
+
+async def test_the_functions_cors_headers_give_way(urls: Any, kit: Any) -> None:
+    url = urls.view.urls[kit.url_id]
+    urls.view.urls[kit.url_id] = dataclasses.replace(url, cors={"AllowOrigins": ["https://a"]})
+    own = {"Access-Control-Allow-Origin": "*", "access-control-allow-methods": "PUT", "x-a": "1"}
+    said = json.dumps({"statusCode": 200, "headers": own}).encode()
+    urls.invoker.behave = lambda _: kit.result(said)
+    _, fields, _ = await urls.ask(request(f"/url/{kit.url_id}/", "Origin: https://a"))
+    cross = [field for field in fields if field[0].startswith("access-control-")]
+    assert cross == [("access-control-allow-origin", "https://a")]
+    assert ("x-a", "1") in fields
 
 
 async def test_cors(urls: Any, kit: Any) -> None:

@@ -174,6 +174,35 @@ def test_only_an_unconditional_permission_opens_a_url(
     assert policies.admits_anybody(policy) is is_public
 
 
+@pytest.mark.parametrize(
+    ("changes", "callers"),
+    [
+        ({}, ("arn:aws:iam::123456789012:root",)),
+        ({"FunctionUrlAuthType": None}, ("arn:aws:iam::123456789012:root",)),
+        ({"FunctionUrlAuthType": "NONE"}, ()),
+        ({"Principal": "*"}, ("*",)),
+        ({"Principal": "arn:aws:iam::123456789012:role/r"}, ("arn:aws:iam::123456789012:role/r",)),
+        ({"Principal": "s3.amazonaws.com"}, ()),
+        ({"Action": "lambda:InvokeFunction"}, ()),
+        ({"PrincipalOrgID": "o-1234567890"}, ()),
+        ({"SourceArn": "arn:aws:s3:::b"}, ()),
+    ],
+)
+def test_who_may_sign_requests_to_a_url(
+    changes: dict[str, str | None], callers: tuple[str, ...]
+) -> None:
+    params = {
+        "StatementId": "s",
+        "Action": "lambda:InvokeFunctionUrl",
+        "Principal": "123456789012",
+        "FunctionUrlAuthType": "AWS_IAM",
+    } | changes
+    statement = policies.statement(params, "arn")
+    twice = Policy(statements=(statement, {**statement, "Sid": "t"}), revision_id="r")
+    assert policies.admitted_callers(twice) == callers
+    assert policies.admitted_callers(None) == ()
+
+
 def test_a_url_follows_its_policy() -> None:
     url = FunctionUrl("u" * 32, AccountId("000000000000"), "us-east-1", "f", None, "NONE")
     record = rules.with_url(active(), "", url)

@@ -23,7 +23,9 @@ from pilotlight.dataplane.frontend.urls.event import (
 from pilotlight.dataplane.frontend.urls.response import map_response
 from pilotlight.dataplane.frontend.urls.target import by_host, by_path
 
-ORIGIN = Origin("id", "host", b"/p", "rid", "trace", 1583348638.39, "9701", None)
+ORIGIN = Origin(
+    "id", "host", b"/p", "rid", "trace", 1583348638.39, "9701", "http", "111122223333", None
+)
 
 
 def event(body: bytes, *headers: tuple[bytes, bytes], query: bytes = b"") -> dict[str, object]:

@@ -136,6 +136,25 @@ def admits_anybody(policy: Policy | None) -> bool:
     return policy is not None and any(_is_public(known) for known in policy.statements)
 
 
+def admitted_callers(policy: Policy | None) -> tuple[str, ...]:
+    """Principals that may sign requests to a URL with AuthType AWS_IAM: ARNs, or ``*``.
+
+    A condition on an event source or an organisation is about something that such a request does
+    not have, so the statement admits nobody here.
+    """
+    found = [_caller(known) for known in (policy.statements if policy is not None else ())]
+    return tuple(dict.fromkeys(caller for caller in found if caller is not None))
+
+
+def _caller(known: Mapping[str, Any]) -> str | None:
+    if known["Action"] not in _URL_ACTIONS:
+        return None
+    if known.get("Condition", {}) not in ({}, {"StringEquals": {_AUTH_TYPE: "AWS_IAM"}}):
+        return None
+    named = known["Principal"]
+    return named if isinstance(named, str) else named.get("AWS")
+
+
 def _is_public(known: Mapping[str, Any]) -> bool:
     if known["Principal"] != "*" or known["Action"] not in _URL_ACTIONS:
         return False

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import msgspec
 
-from pilotlight.control.registry.policies import admits_anybody
+from pilotlight.control.registry.policies import admits_anybody, admitted_callers
 from pilotlight.control.registry.references import Reference
 from pilotlight.model.errors import ApiError
 from pilotlight.model.function import (
@@ -182,7 +182,7 @@ def with_policy(record: FunctionRecord, qualifier: str, policy: Policy | None) -
         known[qualifier] = policy
     urls = dict(record.urls)
     if qualifier in urls:
-        urls[qualifier] = replace(urls[qualifier], is_public=admits_anybody(policy))
+        urls[qualifier] = _with_admission(urls[qualifier], policy)
     return msgspec.structs.replace(record, policies=known, urls=urls)
 
 
@@ -198,6 +198,10 @@ def with_url(record: FunctionRecord, qualifier: str, url: FunctionUrl | None) ->
     """The record with another URL of a qualifier, or without one."""
     urls = {key: value for key, value in record.urls.items() if key != qualifier}
     if url is not None:
-        is_public = admits_anybody(record.policies.get(qualifier))
-        urls[qualifier] = replace(url, is_public=is_public)
+        urls[qualifier] = _with_admission(url, record.policies.get(qualifier))
     return msgspec.structs.replace(record, urls=urls)
+
+
+def _with_admission(url: FunctionUrl, policy: Policy | None) -> FunctionUrl:
+    """The URL with what its policy means for callers, which is all the data plane looks at."""
+    return replace(url, is_public=admits_anybody(policy), callers=admitted_callers(policy))

@@ -5,11 +5,13 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Fields = tuple[tuple[str, str], ...]
 _PREFIX = "access-control-"
+_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, -]{1,4096}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,40 @@ def allowed_origin(cors: Cors, origin: str) -> str | None:
     return origin if any(lowered == allowed.lower() for allowed in cors.allow_origins) else None
 
 
-def preflight_headers(cors: Cors, origin: str) -> Fields:
-    """Headers that answer a preflight; none where the origin may not call."""
-    headers = _origin_headers(cors, origin)
-    if not headers:
+def preflight_headers(cors: Cors, origin: str, *, method: str, headers: str) -> Fields:
+    """Headers that answer a preflight; none where the origin may not call.
+
+    Args:
+        cors: the configuration.
+        origin: ``Origin`` of the preflight.
+        method: its ``Access-Control-Request-Method``.
+        headers: its ``Access-Control-Request-Headers``, "" without any.
+    """
+    fields = _origin_headers(cors, origin)
+    if not fields:
         return ()
-    if cors.allow_methods:
-        headers.append(("access-control-allow-methods", ",".join(cors.allow_methods)))
-    if cors.allow_headers:
-        headers.append(("access-control-allow-headers", ",".join(cors.allow_headers)))
-    headers.append(("access-control-max-age", str(cors.max_age_s)))
-    return tuple(headers)
+    methods = _named(cors.allow_methods, method, cors)
+    if methods:
+        fields.append(("access-control-allow-methods", methods))
+    allowed = _named(cors.allow_headers, headers, cors)
+    if allowed:
+        fields.append(("access-control-allow-headers", allowed))
+    fields.append(("access-control-max-age", str(cors.max_age_s)))
+    return tuple(fields)
+
+
+def _named(allowed: tuple[str, ...], wanted: str, cors: Cors) -> str:
+    """The allowed names; with credentials a browser takes no ``*``, so what it asked for."""
+    if cors.allow_credentials and "*" in allowed and _NAMES.fullmatch(wanted):
+        return wanted
+    return ",".join(allowed)
 
 
 def response_headers(cors: Cors, origin: str, given: Sequence[tuple[str, str]]) -> Fields:
-    """A response's headers with those of the configuration in place of the function's own."""
+    """A response's headers with those of the configuration in place of the function's own.
+
+    Caches keep the function's ``Vary``, and ours beside it.
+    """
     own = [field for field in given if not field[0].startswith(_PREFIX)]
     added = _origin_headers(cors, origin)
     if added and cors.expose_headers:

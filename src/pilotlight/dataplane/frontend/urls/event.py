@@ -67,6 +67,8 @@ class Origin(NamedTuple):
     Attributes:
         path: as received, still percent-encoded, without the ``/url/<id>`` of the path form.
         port: of the listener, for ``x-forwarded-port``.
+        scheme: of the listener, for ``x-forwarded-proto``.
+        owner: account of the function.
         caller: who signed the request, None for a public URL.
     """
 
@@ -77,6 +79,8 @@ class Origin(NamedTuple):
     trace: str
     wall_s: float
     port: str
+    scheme: str
+    owner: str
     caller: Caller | None
 
 
@@ -145,7 +149,7 @@ def _document(head: RequestHead, fields: Fields, origin: Origin) -> dict[str, An
     headers = dict(fields.headers)
     headers["x-forwarded-for"] = ", ".join([*fields.forwarded_for, address])
     headers["x-forwarded-port"] = origin.port
-    headers["x-forwarded-proto"] = "http"
+    headers["x-forwarded-proto"] = origin.scheme
     headers["x-amzn-trace-id"] = origin.trace
     event["headers"] = headers
     if head.query:
@@ -233,7 +237,7 @@ def _context(head: RequestHead, origin: Origin, address: str, user_agent: str) -
         "timeEpoch": int(origin.wall_s * 1000),
     }
     if origin.caller is not None:
-        context["accountId"] = origin.caller.account
+        context["accountId"] = origin.owner
         context["authorizer"] = {"iam": _identity(origin.caller)}
     return context
 

@@ -20,6 +20,7 @@ from pilotlight.dataplane.frontend.http.invoke import (
 )
 from pilotlight.dataplane.frontend.http.route import Call, Reply
 from pilotlight.dataplane.frontend.http.trace import trace_id
+from pilotlight.dataplane.frontend.urls.access import admits
 from pilotlight.dataplane.frontend.urls.cors import (
     Cors,
     preflight_headers,
@@ -41,7 +42,7 @@ from pilotlight.dataplane.frontend.urls.response import (
 )
 from pilotlight.dataplane.frontend.urls.target import Target, by_host, by_path
 from pilotlight.model import limits
-from pilotlight.model.errors import PlatformError
+from pilotlight.model.errors import ApiError, PlatformError
 from pilotlight.model.function import FunctionUrl
 from pilotlight.model.ids import RequestId
 from pilotlight.model.invocation import Invocation, InvocationResult
@@ -60,6 +61,9 @@ _FORBIDDEN = (
     "Forbidden. For troubleshooting Function URL authorization issues, see:"
     " https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
 )
+_WRONG_REGION = ApiError(
+    "InvalidSignatureException", "Credential should be scoped to a valid region."
+)
 _JSON_LINE = b"content-type: application/json\r\n"
 _CACHED_HOSTS = 4096
 _DENIED = 403
@@ -71,6 +75,7 @@ class UrlRoute:
     Args:
         gate: for URLs with AuthType AWS_IAM.
         port: of the listener, told to functions as ``x-forwarded-port``; set once it is bound.
+        scheme: of the listener, told to functions as ``x-forwarded-proto``.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class UrlRoute:
         clock: Clock,
         ids: IdSource,
         port: int = 0,
+        scheme: str = "http",
     ) -> None:
         self.gate = gate
         self.view = view
@@ -89,6 +95,7 @@ class UrlRoute:
         self.clock = clock
         self.ids = ids
         self.port = port
+        self.scheme = scheme
         self._hosts: dict[bytes, tuple[str | None, str]] = {}
 
     def open(self, head: RequestHead) -> Call | Answer | None:
@@ -103,7 +110,7 @@ class UrlRoute:
             return _denied(None, request_id)  # as the service answers an id it does not know
         cors = read_cors(url.cors) if url.cors else None
         if cors is not None and _is_preflight(head):
-            fields = preflight_headers(cors, text(head.header(b"origin") or b""))
+            fields = _preflight(cors, head)
             return Answer(200, _lines((*JSON_ONLY, *fields), request_id, ""), b"")
         pending = None
         if url.auth_type != "NONE":
@@ -196,7 +203,10 @@ class _UrlCall:
             except PlatformError as error:
                 reply(_auth_failed(error, self._request_id))
                 return
-            if caller.account != url.account:
+            if caller.region != url.region:
+                reply(_auth_failed(_WRONG_REGION, self._request_id))
+                return
+            if not admits(url, caller):
                 reply(_denied(_FORBIDDEN, self._request_id))
                 return
         resolved = route.view.resolve(url.account, url.function, url.qualifier)
@@ -241,6 +251,8 @@ class _UrlCall:
             self._trace,
             wall_s,
             str(self._route.port),
+            self._route.scheme,
+            self._url.account,
             caller,
         )
 
@@ -302,6 +314,15 @@ def _is_preflight(head: RequestHead) -> bool:
         head.method == b"OPTIONS"
         and head.header(b"origin") is not None
         and head.header(b"access-control-request-method") is not None
+    )
+
+
+def _preflight(cors: Cors, head: RequestHead) -> tuple[tuple[str, str], ...]:
+    return preflight_headers(
+        cors,
+        text(head.header(b"origin") or b""),
+        method=text(head.header(b"access-control-request-method") or b""),
+        headers=text(head.header(b"access-control-request-headers") or b""),
     )
 
 
