@@ -6,7 +6,8 @@ registry stores, what the change feed carries and what a frontend holds in its v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -48,11 +49,29 @@ class Code:
         sha256: base64 of the package's SHA-256 (``CodeSha256`` of the API).
         size_bytes: size of the package as uploaded.
         package: digest of the package; names its blob and its unpacked tree in the code cache.
+        unzipped_bytes: size of its files; 0 where an older release did not write it down.
     """
 
     sha256: str
     size_bytes: int
     package: Digest
+    unzipped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer version as a function uses it; it runs on when the layer version is deleted."""
+
+    arn: str
+    code: Code
+
+
+def merged_digest(packages: Sequence[Digest]) -> Digest:
+    """Name of the tree that packages make, unpacked over one another in this order."""
+    named = hashlib.sha256(b"merged packages 1")
+    for package in packages:
+        named.update(package.encode())
+    return Digest(named.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +91,7 @@ class FunctionVersion:
     Attributes:
         passive: members of the API's configuration that are stored and returned but do not act
             here (``VpcConfig``, ``TracingConfig``, …), by the API's member names, as JSON values.
+        layers: what appears at ``/opt``, later ones over earlier ones.
         isolation: the sandbox the function asks for; None means the account's default.
         revision_id: changes with every change of this version (``RevisionId`` of the API).
     """
@@ -95,6 +115,7 @@ class FunctionVersion:
     package_type: str = "Zip"
     environment: Mapping[str, str] | None = None
     passive: Mapping[str, object] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
     isolation: Isolation | None = None
     state: FunctionState = FunctionState.ACTIVE
     state_reason: str | None = None
@@ -112,6 +133,11 @@ class FunctionVersion:
     def qualified_arn(self) -> str:
         """ARN with the version as qualifier."""
         return f"{self.arn}:{self.version}"
+
+    @property
+    def layer_packages(self) -> tuple[Digest, ...]:
+        """Packages of the layers, in their order."""
+        return tuple(layer.code.package for layer in self.layers)
 
     @property
     def identity(self) -> tuple[str, str, str, str]:

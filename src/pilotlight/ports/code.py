@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,17 @@ class CodeCache(Protocol):
         Raises:
             KeyError: no such package in any tier.
             PackageRejected: the package is not acceptable.
+        """
+        ...
+
+    async def ensure_merged(self, packages: Sequence[Digest], runtime: RuntimeName | None) -> Path:
+        """Return the directory of packages unpacked over one another, later over earlier.
+
+        Its name is their `merged_digest`; for the rest see `ensure`.
+
+        Raises:
+            KeyError: one of them is in no tier.
+            PackageRejected: one of them is not acceptable.
         """
         ...
 

@@ -34,6 +34,8 @@ class SandboxSpec:
         ephemeral_mib: size of its private ``/tmp``.
         code: digest of the package whose unpacked tree appears read-only at ``/var/task``; the
             tree is already in the worker's code cache.
+        layers: name of the tree that appears read-only at ``/opt``, in the same cache; None leaves
+            ``/opt`` empty.
     """
 
     id: EnvironmentId
@@ -43,6 +45,7 @@ class SandboxSpec:
     cpu_millis: int
     ephemeral_mib: int
     code: Digest
+    layers: Digest | None = None
     network: Network = Network.NONE
     pids_max: int = 1024
 

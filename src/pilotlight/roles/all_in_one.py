@@ -31,6 +31,7 @@ from pilotlight.control.registry import (
     UploadGuard,
     UsageLedger,
 )
+from pilotlight.control.registry.layers import Layers
 from pilotlight.control.warmpools import BlankKeeper, BlankSettings
 from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
 from pilotlight.dataplane.frontend.http import (
@@ -231,6 +232,7 @@ class _Assembly:
         )
         collector = BlobCollector(
             functions=functions,
+            layers=Layers(stores.registry),
             blobs=stores.blobs,
             guard=guard,
             prefix="packages/",
@@ -249,6 +251,7 @@ class _Assembly:
         return Services(
             functions=control.functions,
             usage=UsageLedger(stores.registry),
+            layers=Layers(stores.registry),
             config=ConfigStore(stores.registry, AccountConfig(concurrent_executions=limit)),
             intake=stores.intake,
             transitions=control.transitions,

@@ -30,6 +30,7 @@ from pilotlight.control.registry import (
     UploadGuard,
     UsageLedger,
 )
+from pilotlight.control.registry.layers import Layers
 from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, Listener
 from pilotlight.dataplane.frontend.http.answers import Answer
 from pilotlight.dataplane.frontend.http.head import RequestHead
@@ -38,7 +39,7 @@ from pilotlight.dataplane.view import InProcessBarrier, RegistryView
 from pilotlight.kernel.service import Part, Stop, run_parts
 from pilotlight.kernel.system import SystemClock, SystemIds
 from pilotlight.model.errors import PackageRejected
-from pilotlight.model.function import Code
+from pilotlight.model.function import Code, merged_digest
 from pilotlight.model.ids import AccountId, Digest, RuntimeName
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.code import AcceptedCode, CodeIntake
@@ -99,6 +100,12 @@ class PlainCache:
             raise self.fault
         await self._blobs.get(blob_name(code))
         return Path("/nowhere") / code
+
+    async def ensure_merged(self, packages: Sequence[Digest], runtime: RuntimeName | None) -> Path:
+        """See the port."""
+        for package in packages:
+            await self.ensure(package, runtime)
+        return Path("/nowhere") / merged_digest(packages)
 
     def is_cached(self, code: Digest) -> bool:  # noqa: ARG002
         """See the port."""
@@ -170,6 +177,7 @@ class ControlPlane:
         )
         self.collector = BlobCollector(
             functions=self.functions,
+            layers=Layers(self.store),
             blobs=self.blobs,
             guard=guard,
             prefix="packages/",
@@ -178,6 +186,7 @@ class ControlPlane:
         self.services = Services(
             functions=self.functions,
             usage=UsageLedger(self.store),
+            layers=Layers(self.store),
             config=ConfigStore(self.store),
             intake=self.intake or PlainIntake(self.blobs),
             transitions=self.transitions,

@@ -13,11 +13,11 @@ import json
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pilotlight.model.function import Code, FunctionVersion, Isolation, Logging
+from pilotlight.model.function import Code, FunctionVersion, Isolation, Logging, merged_digest
 from pilotlight.model.ids import AccountId, Digest, EnvironmentId, RequestId, RuntimeName
 from pilotlight.model.invocation import Invocation, InvocationReport
 from pilotlight.ports.functions import Resolved
@@ -250,6 +250,11 @@ class CachedCode:
         if code in self.missing:
             raise KeyError(code)
         return Path("/nowhere") / code
+
+    async def ensure_merged(self, packages: Sequence[Digest], runtime: RuntimeName | None) -> Path:
+        for package in packages:
+            await self.ensure(package, runtime)
+        return Path("/nowhere") / merged_digest(packages)
 
     def is_cached(self, code: Digest) -> bool:
         return code not in self.missing

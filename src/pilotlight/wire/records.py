@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from pilotlight.model.errors import PlatformError
-from pilotlight.model.function import FunctionUrl, FunctionVersion
+from pilotlight.model.function import Code, FunctionUrl, FunctionVersion
 
 SCHEMA: Final = 1
 """Newest schema this code writes and understands."""
@@ -23,6 +23,10 @@ FUNCTION: Final = "function"
 """Kind of a `FunctionRecord`; its key is the function's name."""
 VERSION: Final = "version"
 """Kind of a `VersionRecord`; its key is ``name:number``."""
+LAYER: Final = "layer"
+"""Kind of a `LayerRecord`; its key is the layer's name."""
+LAYER_VERSION: Final = "layer-version"
+"""Kind of a `LayerVersionRecord`; its key is `layer_version_key`."""
 URL: Final = "url"
 """Kind of a `UrlRecord`; its key is the URL's id."""
 
@@ -129,11 +133,38 @@ class UrlRecord(Stored, frozen=True, kw_only=True):
     url: FunctionUrl
 
 
+class LayerRecord(Stored, frozen=True, kw_only=True):
+    """A layer, which stays when its versions are deleted: none of its numbers is given twice."""
+
+    name: str
+    next_version: int = 1
+
+
+class LayerVersionRecord(Stored, frozen=True, kw_only=True):
+    """One version of a layer. ``runtimes`` and ``architectures`` are None where none were named."""
+
+    account: str
+    name: str
+    number: int
+    code: Code
+    created: str
+    description: str = ""
+    license: str | None = None
+    runtimes: tuple[str, ...] | None = None
+    architectures: tuple[str, ...] | None = None
+    policy: Policy | None = None
+
+
 R = TypeVar("R", bound=Stored)
 
 
 class _Head(msgspec.Struct):
     schema: int
+
+
+def replaced(record: R, **changes: Any) -> R:  # noqa: ANN401  members of the record's own types
+    """A copy of a record with other values of some members."""
+    return msgspec.structs.replace(record, **changes)
 
 
 def encode(record: Stored) -> bytes:
@@ -162,6 +193,11 @@ def _check_schema(schema: int) -> None:
         raise UnknownSchema(
             f"a record has schema {schema}, this release knows {SCHEMA}: upgrade this process"
         )
+
+
+def layer_version_key(name: str, number: int) -> str:
+    """Key of a layer version's record; keys of a layer sort as its numbers do."""
+    return f"{name}:{number:012d}"
 
 
 def qualified_key(name: str, qualifier: str) -> str:

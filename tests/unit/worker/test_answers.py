@@ -44,7 +44,9 @@ def test_an_error_type_is_never_believed_blindly(body: bytes) -> None:
 
 def test_the_init_document_has_exactly_the_keys_of_the_protocol() -> None:
     document = json.loads(
-        variables.init_document(a_function(), task_root="/var/task", log_stream="s", extra={})
+        variables.init_document(
+            a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}
+        )
     )
     assert set(document) == set(frames.INIT_KEYS)
 
@@ -52,14 +54,17 @@ def test_the_init_document_has_exactly_the_keys_of_the_protocol() -> None:
 def test_documented_variables_are_there_and_json_logging_adds_its_own() -> None:
     function = a_function(logging=Logging("/g", LogFormat.JSON, "DEBUG", "INFO"))
     names = variables.process_environment(
-        function, task_root="/srv/x", log_stream="s", extra={"AWS_ENDPOINT_URL": "http://e"}
+        function,
+        roots=variables.Roots("/srv/x"),
+        log_stream="s",
+        extra={"AWS_ENDPOINT_URL": "http://e"},
     )
     assert names["AWS_LAMBDA_LOG_FORMAT"] == "JSON"
     assert names["AWS_LAMBDA_LOG_LEVEL"] == "DEBUG"
     assert names["LAMBDA_TASK_ROOT"] == names["PWD"] == "/srv/x"
     assert names["AWS_ENDPOINT_URL"] == "http://e"
     plain = variables.process_environment(
-        a_function(), task_root="/var/task", log_stream="s", extra={}
+        a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}
     )
     # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     assert set(plain) >= {

@@ -92,6 +92,10 @@ def render_version(
     }
     if version.environment is not None:
         shown["Environment"] = {"Variables": dict(version.environment)}
+    if version.layers:
+        shown["Layers"] = [
+            {"Arn": layer.arn, "CodeSize": layer.code.size_bytes} for layer in version.layers
+        ]
     if version.runtime is not None:
         shown["RuntimeVersionConfig"] = {
             "RuntimeVersionArn": runtime_version_arn(version.runtime, scope.region)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotlight.control.api import settings
@@ -10,7 +10,15 @@ from pilotlight.control.api.configuration import last_modified, render_listed, r
 from pilotlight.control.api.limits import check_package, invalid
 from pilotlight.control.api.markers import decode_marker, encode_marker
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, aliases, parse_reference, rules, tags, versions
+from pilotlight.control.registry import (
+    Reference,
+    aliases,
+    layers,
+    parse_reference,
+    rules,
+    tags,
+    versions,
+)
 from pilotlight.control.registry.functions import Written, already_exists
 from pilotlight.control.registry.references import check_new_name, function_not_found
 from pilotlight.model.errors import ApiError, PackageRejected
@@ -92,7 +100,7 @@ async def accept_code(services: Services, package: bytes) -> Code:
         accepted = await services.intake.accept(package)
     except PackageRejected as rejected:
         raise invalid(_BAD_ZIP if rejected.reason == "corrupt" else str(rejected)) from rejected
-    return accepted.code
+    return replace(accepted.code, unzipped_bytes=accepted.unzipped_bytes)
 
 
 async def create_function(services: Services, call: Call) -> dict[str, Any]:
@@ -107,7 +115,9 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
     if await services.functions.get(scope.account, reference.name) is not None:
         raise already_exists(reference.name)
     async with services.guard.naming():
+        used = await services.layers.used(params.get("Layers") or (), scope)
         code = await accept_code(services, package)
+        layers.check_size(code, used)
         await check_account_code(services, scope.account, code)
         wall_s = services.clock.wall()
         version = settings.new_version(
@@ -116,6 +126,7 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
             region=scope.region,
             name=reference.name,
             code=code,
+            layers=used,
             isolation=tags.isolation_of(new_tags),
             revision_id=services.ids.uuid(),
             modified=last_modified(wall_s),

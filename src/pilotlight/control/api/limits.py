@@ -7,13 +7,11 @@ the API reference and https://docs.aws.amazon.com/lambda/latest/dg/gettingstarte
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pilotlight.model import limits
 from pilotlight.model.errors import ApiError
-
-LAYERS_MAX = 5
 
 _SHOWN_RUNTIMES = (
     "nodejs20.x, python3.14, provided.al2023, python3.12, python3.13, nodejs24.x, nodejs22.x, "
@@ -119,15 +117,6 @@ def check_environment(variables: Mapping[str, str] | None) -> None:
             "variables you have provided exceeded the 4KB limit. "
             f"String measured: {measured}"
         )
-
-
-def check_layers(layers: Sequence[str] | None) -> None:
-    """Refuse layers that do not exist; none can be published yet."""
-    if not layers:
-        return
-    if len(layers) > LAYERS_MAX:
-        raise invalid(f"Cannot reference more than {LAYERS_MAX} layers.")
-    raise invalid(f"Layer version {layers[0]} does not exist.")
 
 
 def check_zip_members(params: Mapping[str, Any]) -> None:

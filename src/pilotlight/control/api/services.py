@@ -8,6 +8,7 @@ from typing import Any
 
 from pilotlight.control.configstore import ConfigStore
 from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard, UsageLedger
+from pilotlight.control.registry.layers import Layers
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeIntake
 from pilotlight.ports.ids import IdSource
@@ -25,6 +26,7 @@ class Services:
 
     functions: Functions
     usage: UsageLedger
+    layers: Layers
     config: ConfigStore
     intake: CodeIntake
     transitions: Transitions

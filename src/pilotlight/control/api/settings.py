@@ -18,6 +18,7 @@ from pilotlight.model.function import (
     Code,
     FunctionVersion,
     Isolation,
+    Layer,
     LogFormat,
     Logging,
 )
@@ -40,7 +41,6 @@ def check_configuration(params: Mapping[str, Any]) -> None:
     """
     rules.check_runtime(params.get("Runtime"))
     rules.check_environment((params.get("Environment") or {}).get("Variables"))
-    rules.check_layers(params.get("Layers"))
     for member in _UNSUPPORTED:
         if params.get(member):
             raise invalid(f"{member} is not supported here: leave it out.")
@@ -73,6 +73,7 @@ def new_version(
     region: str,
     name: str,
     code: Code,
+    layers: tuple[Layer, ...],
     isolation: Isolation | None,
     revision_id: str,
     modified: str,
@@ -91,6 +92,7 @@ def new_version(
         last_modified=modified,
         revision_id=revision_id,
         architecture=(params.get("Architectures") or ["x86_64"])[0],
+        layers=layers,
         isolation=isolation,
         passive={
             "TracingConfig": {"Mode": "PassThrough"},

@@ -16,7 +16,7 @@ from pilotlight.control.api.functions import (
 )
 from pilotlight.control.api.limits import check_package
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, rules, versions
+from pilotlight.control.registry import Reference, layers, rules, versions
 from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.function import Code, FunctionVersion
@@ -74,12 +74,18 @@ async def update_function_configuration(services: Services, call: Call) -> dict[
     settings.check_configuration(call.params)
     await _existing(services, reference, call)
 
-    def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
-        return settings.changed_version(
-            old, call.params, revision_id=revision_id, modified=modified
-        )
+    async with services.guard.naming():
+        wanted = call.params.get("Layers")
+        used = None if wanted is None else await services.layers.used(wanted, call.scope)
 
-    written = await _update(services, call, reference, change)
+        def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
+            chosen = old.layers if used is None else used
+            layers.check_size(old.code, chosen)
+            return settings.changed_version(
+                replace(old, layers=chosen), call.params, revision_id=revision_id, modified=modified
+            )
+
+        written = await _update(services, call, reference, change)
     return render_version(written.record.current, call.scope)
 
 
@@ -97,6 +103,7 @@ async def update_function_code(services: Services, call: Call) -> dict[str, Any]
             return render_version(shown, call.scope)
 
         def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
+            layers.check_size(code, old.layers)
             return _with_code(old, call, code, revision_id, modified)
 
         written = await _update(services, call, reference, change)

@@ -1,4 +1,4 @@
-"""Removes packages that no function refers to any more.
+"""Removes packages that no function and no layer refers to any more.
 
 A blob is removed only when two sweeps in a row found it unreferenced and no upload is between
 storing its package and naming it in a record: uploads hold `UploadGuard.naming`, and removal
@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from pilotlight.control.registry.functions import Functions
+from pilotlight.control.registry.layers import Layers
 from pilotlight.model.ids import Digest
 from pilotlight.ports.blobs import BlobStore
-from pilotlight.wire.records import FunctionRecord, VersionRecord
+from pilotlight.wire.records import FunctionRecord, LayerVersionRecord, VersionRecord
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,20 @@ class UploadGuard:
 
 
 def referenced(
-    functions: Iterable[FunctionRecord], versions: Iterable[VersionRecord] = ()
+    functions: Iterable[FunctionRecord],
+    versions: Iterable[VersionRecord] = (),
+    layers: Iterable[LayerVersionRecord] = (),
 ) -> set[Digest]:
-    """Packages that are served, shown, or about to be."""
-    digests: set[Digest] = {version.function.code.package for version in versions}
+    """Packages that are served, shown, or about to be, those of layers among them."""
+    digests = {layer.code.package for layer in layers}
+    used = [version.function for version in versions]
     for record in functions:
-        digests.add(record.current.code.package)
+        used.append(record.current)
         if record.serving is not None:
-            digests.add(record.serving.code.package)
+            used.append(record.serving)
+    for version in used:
+        digests.add(version.code.package)
+        digests.update(version.layer_packages)
     return digests
 
 
@@ -87,6 +94,7 @@ class BlobCollector:
         self,
         *,
         functions: Functions,
+        layers: Layers,
         blobs: BlobStore,
         guard: UploadGuard,
         prefix: str,
@@ -94,6 +102,7 @@ class BlobCollector:
         every_s: float = 600.0,
     ) -> None:
         self._functions = functions
+        self._layers = layers
         self._blobs = blobs
         self._guard = guard
         self._prefix = prefix
@@ -129,6 +138,8 @@ class BlobCollector:
     async def _unused(self) -> frozenset[str]:
         stored = await self._blobs.names(self._prefix)
         versions = await self._functions.every_version()
+        layers = await self._layers.versions.everything()
         functions = await self._functions.everything()
-        used = {self._blob_name(digest) for digest in referenced(functions, versions)}
+        digests = referenced(functions, versions, layers)
+        used = {self._blob_name(digest) for digest in digests}
         return frozenset(stored) - used

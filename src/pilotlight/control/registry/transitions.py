@@ -150,9 +150,12 @@ class Transitions:
     async def _prepare(self, version: FunctionVersion, change: PendingChange) -> bool:
         """Make the code ready; on a lasting fault show it on the function and return False."""
         try:
-            await self._cache.ensure(version.code.package, self._host_runtime(version.runtime))
+            runtime = self._host_runtime(version.runtime)
+            await self._cache.ensure(version.code.package, runtime)
+            if version.layers:
+                await self._cache.ensure_merged(version.layer_packages, runtime)
         except KeyError:
-            reason = "The package of the function is not in the store: upload the code again."
+            reason = "A package of the function is not in the store: upload the code again."
             await self._fail(version, change, reason, "InternalError")
         except PackageRejected as rejected:
             await self._fail(version, change, str(rejected), "InvalidZipFileException")

@@ -7,14 +7,17 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pilotlight.dataplane.codecache.eviction import Tree, choose
+from pilotlight.dataplane.codecache.merging import lay_over
 from pilotlight.dataplane.codecache.shelf import Facts, Shelf, is_digest
 from pilotlight.kernel.confined import ConfinedFailure, Confinement, run_confined
+from pilotlight.model.function import merged_digest
 from pilotlight.model.ids import Digest, RuntimeName
 from pilotlight.ports.code import CodeCache
 
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MOUNTED_AT = "/var/task"
 """Where sandboxes see a tree; compiled into the bytecode, so that tracebacks name it."""
+MERGED_AT = "/opt"
+"""The same for the merged tree of layers."""
 
 COMPILING = Confinement(
     wall_s=45.0,
@@ -37,6 +42,15 @@ COMPILERS = 2
 
 Unpack = Callable[[Digest, Path], Awaitable[None]]
 InterpreterOf = Callable[[RuntimeName], Path | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a tree is made: its name, what fills an empty folder, and where sandboxes see it."""
+
+    name: Digest
+    fill: Callable[[Path], Awaitable[None]]
+    mounted_at: str
 
 
 class CacheFull(RuntimeError):
@@ -90,15 +104,33 @@ class LocalCodeCache(CodeCache):
         """See the port. To keep the tree, pin it before the next await: until then it may go."""
         if not is_digest(code):
             raise KeyError(code)
+        recipe = _Recipe(code, partial(self._unpack, code), MOUNTED_AT)
+        return await self._ensure(recipe, runtime)
+
+    async def ensure_merged(self, packages: Sequence[Digest], runtime: RuntimeName | None) -> Path:
+        """See the port. Costs no second copy: the merged tree links to the files of the others."""
+        if not all(is_digest(package) for package in packages):
+            raise KeyError(packages)
+        merged = merged_digest(packages)
+        recipe = _Recipe(merged, partial(self._merge, tuple(packages)), MERGED_AT)
+        return await self._ensure(recipe, runtime)
+
+    async def _ensure(self, recipe: _Recipe, runtime: RuntimeName | None) -> Path:
         interpreter = None if runtime is None else self._interpreter_of(runtime)
         tag = None if interpreter is None else _tag(interpreter)
+        code = recipe.name
         while not self._has(code, tag):
             async with self._only(code):
                 if not self._has(code, tag):
-                    await self._make(code, interpreter, tag)
+                    await self._make(recipe, interpreter, tag)
         self._uses += 1
         self._used[code] = self._uses
         return self._shelf.root / code
+
+    async def _merge(self, packages: Sequence[Digest], folder: Path) -> None:
+        for package in packages:
+            async with self.lease(package, None) as tree:
+                await asyncio.to_thread(lay_over, tree, folder)
 
     def pin(self, code: Digest) -> None:
         """Keep a tree until it is unpinned as often as it was pinned.
@@ -130,28 +162,29 @@ class LocalCodeCache(CodeCache):
         facts = self._trees.get(code)
         return facts is not None and (tag is None or tag in facts.tags)
 
-    async def _make(self, code: Digest, interpreter: Path | None, tag: str | None) -> None:
+    async def _make(self, recipe: _Recipe, interpreter: Path | None, tag: str | None) -> None:
+        code = recipe.name
         if code in self._trees:
             # Bytecode appears file by file, each at once; whoever uses the tree is not disturbed.
             with self._kept(code):
                 tree = self._shelf.root / code
-                await self._compile(tree, interpreter)
+                await self._compile(tree, interpreter, recipe.mounted_at)
                 facts = self._trees[code]
                 tags = facts.tags if tag is None else facts.tags | {tag}
                 # Known before it is measured: a cancelled call does not compile it again.
                 self._trees[code] = replace(facts, tags=tags)
                 self._trees[code] = await asyncio.to_thread(self._shelf.measure, code, tree, tags)
         else:
-            await self._add(code, interpreter, tag)
+            await self._add(recipe, interpreter, tag)
         await self._make_room(code)
 
-    async def _add(self, code: Digest, interpreter: Path | None, tag: str | None) -> None:
-        folder = self._shelf.incoming()
+    async def _add(self, recipe: _Recipe, interpreter: Path | None, tag: str | None) -> None:
+        code, folder = recipe.name, self._shelf.incoming()
         try:
             await asyncio.to_thread(folder.mkdir)
-            await self._unpack(code, folder)
+            await recipe.fill(folder)
             if interpreter is not None:
-                await self._compile(folder, interpreter)
+                await self._compile(folder, interpreter, recipe.mounted_at)
             tags = frozenset[str]() if tag is None else frozenset({tag})
             facts = await asyncio.to_thread(self._shelf.measure, code, folder, tags)
             # One synchronous step of one system call: it is published and known, or neither.
@@ -160,7 +193,7 @@ class LocalCodeCache(CodeCache):
         finally:
             await asyncio.to_thread(self._shelf.discard, folder)
 
-    async def _compile(self, tree: Path, interpreter: Path | None) -> None:
+    async def _compile(self, tree: Path, interpreter: Path | None, mounted_at: str) -> None:
         """Compile what can be compiled; the function compiles the rest by itself."""
         if interpreter is None:
             return
@@ -169,7 +202,7 @@ class LocalCodeCache(CodeCache):
             async with self._compilers:
                 await run_confined(
                     Path(__file__).with_name("compile_tree.py"),
-                    MOUNTED_AT,
+                    mounted_at,
                     interpreter=interpreter,
                     cwd=tree,
                     stdin=nothing,

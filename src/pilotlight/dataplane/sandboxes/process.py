@@ -221,6 +221,10 @@ class ProcessDriver:
         """Folder of the function's code: there is no ``/var/task`` of its own."""
         return str(self._code_root / spec.code)
 
+    def opt_root(self, spec: SandboxSpec) -> str:
+        """Folder of the function's layers: there is no ``/opt`` of its own."""
+        return "/opt" if spec.layers is None else str(self._code_root / spec.layers)
+
     async def create(self, spec: SandboxSpec) -> ProcessSandbox:
         while (busy := self._starting.get(spec.id)) is not None:
             await busy.wait()

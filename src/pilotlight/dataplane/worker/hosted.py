@@ -280,11 +280,11 @@ class HostedEnvironment:
         if self.order.invocation is not None:
             self.journal.begin(self.order.invocation)
 
-    def send_init_frame(self, task_root: str) -> None:
-        """Write the INIT frame; separate from the event because only the host knows the root."""
+    def send_init_frame(self, task_root: str, opt_root: str) -> None:
+        """Write the INIT frame; separate from the event because only the host knows the roots."""
         body = variables.init_document(
             self.order.function,
-            task_root=task_root,
+            roots=variables.Roots(task_root, opt_root),
             log_stream=self.journal.stream,
             extra=self._around.settings.extra_environment,
         )

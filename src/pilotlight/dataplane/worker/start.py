@@ -12,7 +12,7 @@ from pilotlight.dataplane.worker.logpipe import LineCutter, LogPipe
 from pilotlight.dataplane.worker.settings import WorkerSettings
 from pilotlight.model.environment import EnvironmentState as S
 from pilotlight.model.errors import ApiError, IsolationMissing, PlatformError, SandboxError
-from pilotlight.model.function import FunctionVersion
+from pilotlight.model.function import FunctionVersion, merged_digest
 from pilotlight.model.ids import Digest, EnvironmentId
 from pilotlight.model.limits import MIB_PER_VCPU
 from pilotlight.model.loglines import init_start_line
@@ -63,7 +63,7 @@ class Starter:
         self._clock = clock
         self._settings = settings
         self._sandbox_wanted = sandbox_wanted
-        self._pinned: set[EnvironmentId] = set()
+        self._pinned: dict[EnvironmentId, list[Digest]] = {}
 
     async def bring_up(self, hosted: HostedEnvironment, driver: SandboxDriver) -> Sandbox:
         """Make sandbox and channel and send INIT.
@@ -82,15 +82,18 @@ class Starter:
             )
             failure = StartFailure(StartFault.SANDBOX, error, is_retryable=True)
             raise NotStarted(failure) from None
-        task_root = getattr(driver, "task_root", None)
-        hosted.send_init_frame(task_root(spec) if callable(task_root) else "/var/task")
+        task_root, opt_root = getattr(driver, "task_root", None), getattr(driver, "opt_root", None)
+        hosted.send_init_frame(
+            task_root(spec) if callable(task_root) else "/var/task",
+            opt_root(spec) if callable(opt_root) else "/opt",
+        )
         return sandbox
 
     def gone(self, hosted: HostedEnvironment) -> None:
         """The environment is gone: its code need not be kept for it. Idempotent."""
-        if hosted.id in self._pinned and isinstance(self._cache, _PinsCode):
-            self._pinned.discard(hosted.id)
-            self._cache.unpin(hosted.order.function.code.package)
+        for tree in self._pinned.pop(hosted.id, ()):
+            if isinstance(self._cache, _PinsCode):
+                self._cache.unpin(tree)
 
     async def _prepare(self, hosted: HostedEnvironment) -> SandboxSpec:
         function = hosted.order.function
@@ -105,12 +108,16 @@ class Starter:
         began_s = self._clock.monotonic()
         try:
             await self._cache.ensure(spec.code, spec.runtime)
-            self._pin(hosted)
+            self._pin(hosted, spec.code)
+            if spec.layers is not None:
+                packages = hosted.order.function.layer_packages
+                await self._cache.ensure_merged(packages, spec.runtime)
+                self._pin(hosted, spec.layers)
         except KeyError:
             error = ApiError(
                 "CodeArtifactUserFailedException",
-                f"The code package of {function.name} ({function.code.sha256}) is missing from "
-                "storage. Upload it again with UpdateFunctionCode.",
+                f"The code package of {function.name} ({function.code.sha256}) or of one of its "
+                "layers is missing from storage. Upload it again.",
             )
             raise NotStarted(StartFailure(StartFault.CODE, error)) from None
         except PlatformError as error:
@@ -167,10 +174,10 @@ class Starter:
         pipe = LogPipe(sandbox.log_fd, cutter, self._clock.monotonic, loop)
         hosted.sandbox_ready(sandbox, channel, pipe)
 
-    def _pin(self, hosted: HostedEnvironment) -> None:
+    def _pin(self, hosted: HostedEnvironment, tree: Digest) -> None:
         if isinstance(self._cache, _PinsCode):
-            self._cache.pin(hosted.order.function.code.package)
-            self._pinned.add(hosted.id)
+            self._cache.pin(tree)
+            self._pinned.setdefault(hosted.id, []).append(tree)
 
 
 def _spec(identity: EnvironmentId, function: FunctionVersion, choice: RuntimeChoice) -> SandboxSpec:
@@ -182,6 +189,7 @@ def _spec(identity: EnvironmentId, function: FunctionVersion, choice: RuntimeCho
         cpu_millis=max(1, function.memory_mib * 1000 // MIB_PER_VCPU),
         ephemeral_mib=function.ephemeral_mib,
         code=function.code.package,
+        layers=merged_digest(function.layer_packages) if function.layers else None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pilotlight.model.function import FunctionVersion, LogFormat
@@ -28,8 +29,16 @@ def log_stream_name(version: str, environment: str, wall_s: float) -> str:
     return f"{datetime.fromtimestamp(wall_s, UTC):%Y/%m/%d}/[{version}]{environment}"
 
 
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where a sandbox has the function's package and its merged layers."""
+
+    task: str = "/var/task"
+    opt: str = "/opt"
+
+
 def process_environment(
-    function: FunctionVersion, *, task_root: str, log_stream: str, extra: Mapping[str, str]
+    function: FunctionVersion, *, roots: Roots, log_stream: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """The whole environment of a function's process.
 
@@ -37,28 +46,35 @@ def process_environment(
     ones, whatever the API let through.
     """
     return (
-        _changeable(function)
+        _changeable(function, roots.opt)
         | dict(extra)
         | dict(function.environment or {})
-        | _reserved(function, task_root, log_stream)
+        | _reserved(function, roots.task, log_stream)
     )
 
 
-def _changeable(function: FunctionVersion) -> dict[str, str]:
+def _changeable(function: FunctionVersion, opt: str) -> dict[str, str]:
     names = {
         "LANG": "en_US.UTF-8",
         "LC_CTYPE": "C.UTF-8",
         "TZ": ":UTC",
-        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{opt}/bin",
         "LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib"
-        ":/var/task:/var/task/lib:/opt/lib",
+        f":/var/task:/var/task/lib:{opt}/lib",
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
         "SHLVL": "0",
     }
     if (function.runtime or "").startswith("python"):
-        names["PYTHONPATH"] = "/var/runtime"
+        names["PYTHONPATH"] = _python_path(function, opt)
     return names
+
+
+def _python_path(function: FunctionVersion, opt: str) -> str:
+    """The runtime's folder; before it the layers, where they are not at the place it knows."""
+    if opt == Roots().opt:
+        return "/var/runtime"
+    return f"{opt}/python/lib/{function.runtime}/site-packages:{opt}/python:/var/runtime"
 
 
 def _reserved(function: FunctionVersion, task_root: str, log_stream: str) -> dict[str, str]:
@@ -90,16 +106,14 @@ def _reserved(function: FunctionVersion, task_root: str, log_stream: str) -> dic
 
 
 def init_document(
-    function: FunctionVersion, *, task_root: str, log_stream: str, extra: Mapping[str, str]
+    function: FunctionVersion, *, roots: Roots, log_stream: str, extra: Mapping[str, str]
 ) -> bytes:
     """Body of the INIT frame; its members are ``frames.INIT_KEYS``."""
-    environment = process_environment(
-        function, task_root=task_root, log_stream=log_stream, extra=extra
-    )
+    environment = process_environment(function, roots=roots, log_stream=log_stream, extra=extra)
     document = {
         "handler": function.handler or "",
         "environment": environment,
-        "task_root": task_root,
+        "task_root": roots.task,
         "function_name": function.name,
         "function_version": function.version,
         "memory_mib": function.memory_mib,

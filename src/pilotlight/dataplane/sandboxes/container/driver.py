@@ -98,7 +98,7 @@ class ContainerDriver:
         try:
             async with _in_time(spec):
                 answer = await self._link.request(
-                    lambda n: protocol.Claim(n, key, _limits(spec), spec.code)
+                    lambda n: protocol.Claim(n, key, _limits(spec), spec.code, spec.layers)
                 )
         except BaseException as error:
             was_dead = cell.is_dying()
@@ -112,7 +112,9 @@ class ContainerDriver:
     async def _fork(self, spec: SandboxSpec) -> ContainerSandbox:
         key, began = self._next_key(), _now_us()
         request = self._link.request(
-            lambda n: protocol.Make(n, key, spec.tenant, spec.runtime, _limits(spec), spec.code)
+            lambda n: protocol.Make(
+                n, key, spec.tenant, spec.runtime, _limits(spec), spec.code, spec.layers
+            )
         )
         # A callback takes the descriptors, so that a cancelled wait cannot lose them.
         request.add_done_callback(partial(self._forked, key))

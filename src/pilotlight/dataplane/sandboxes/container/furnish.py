@@ -7,12 +7,16 @@ what we made them. Between the two changes of namespace nothing else is done.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pilotlight.dataplane.sandboxes.container.scratch import Scratch
 from pilotlight_guest import linux
 
 _CODE = linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV
-_TASK = "/var/task"
+TASK = "/var/task"
+"""Where a sandbox sees the package of its function."""
+OPT = "/opt"
+"""Where a sandbox sees the layers of its function."""
 _TMP = "/tmp"  # noqa: S108  # a path inside the sandbox
 _LOST = 70
 
@@ -34,35 +38,43 @@ class Furnisher:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def attach(
-        self, pidfd: int, scratch: Scratch | None, first_uid: int | None, code: str | None,
-        *, replaces: bool,
-    ) -> None:  # fmt: skip
-        """Mount a scratch and the tree of a package in the sandbox of a process.
+        self,
+        pidfd: int,
+        scratch: Scratch | None,
+        first_uid: int | None,
+        trees: Mapping[str, str | None],
+        *,
+        replaces: bool,
+    ) -> None:
+        """Mount a scratch and trees of the code cache in the sandbox of a process.
 
         Args:
             pidfd: process 1 of the sandbox.
             scratch: a fresh ``/tmp``; None leaves it as it is.
             first_uid: host id of the id 0 that owns ``/tmp``; None where there is one id.
-            code: digest of the package; None for a blank.
+            trees: by `TASK` and `OPT`, the name of the tree that goes there; None for nothing.
             replaces: the sandbox has a ``/tmp`` already, which goes.
 
         Raises:
             OSError: no such package, or the sandbox has ended.
         """
-        tree = None if code is None else self._code(code)
+        opened: dict[str, int] = {}
         try:
+            for place, name in trees.items():
+                if name is not None:
+                    opened[place] = self._code(name)
             linux.setns(pidfd, linux.NEWNS)
             try:
                 if scratch is not None:
                     if replaces:
                         linux.umount(_TMP)
                     scratch.attach(first_uid)
-                if tree is not None:
-                    linux.move_mount(tree, _TASK)
+                for place, tree in opened.items():
+                    linux.move_mount(tree, place)
             finally:
                 self._return_home()
         finally:
-            if tree is not None:
+            for tree in opened.values():
                 os.close(tree)
 
     def _return_home(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pilotlight.dataplane.sandboxes.container import cgroups, protocol, rootfs
-from pilotlight.dataplane.sandboxes.container.furnish import Furnisher
+from pilotlight.dataplane.sandboxes.container.furnish import OPT, TASK, Furnisher
 from pilotlight.dataplane.sandboxes.container.scratch import Scratch, Scratches
 from pilotlight.dataplane.sandboxes.container.zygotes import (
     GID,
@@ -261,7 +261,7 @@ class Launcher:
             self._doom(sandbox, protocol.Reply(request.n, error="destroyed while it was made"))
             return
         try:
-            self._furnish(sandbox, request.limits, request.code)
+            self._furnish(sandbox, request)
         except OSError as failure:
             self._doom(sandbox, protocol.Reply(request.n, error=str(failure)))
             return
@@ -278,7 +278,7 @@ class Launcher:
         started = time.perf_counter_ns()
         sandbox.group.set_limits(request.limits, self._extra(request.limits))
         phases = {"cgroup": _since_us(started)}
-        self._furnish(sandbox, request.limits, request.code)
+        self._furnish(sandbox, request)
         phases["mount"] = sandbox.phases_us["mount"]
         self._reply(protocol.Reply(request.n, phases_us=phases))
 
@@ -349,8 +349,9 @@ class Launcher:
     def _extra(self, limits: protocol.Limits) -> int:
         return 0 if self._scratches.is_on_disk else limits.ephemeral_mib
 
-    def _furnish(self, sandbox: _Sandbox, limits: protocol.Limits, code: str | None) -> None:
-        """Give it ``/tmp`` of the right size and, where there is code, ``/var/task``."""
+    def _furnish(self, sandbox: _Sandbox, request: protocol.Make | protocol.Claim) -> None:
+        """Give it ``/tmp`` of the right size and, where there is code, ``/var/task`` and ``/opt``."""
+        limits = request.limits
         started = time.perf_counter_ns()
         if sandbox.pidfd is None:
             raise OSError(3, "the sandbox has no process")
@@ -362,7 +363,10 @@ class Launcher:
             sandbox.old_scratches.append(replaced)
         fresh = sandbox.scratch if sandbox.scratch is not replaced else None
         first_uid = self._first_uid(sandbox.tenant)
-        self._furnisher.attach(sandbox.pidfd, fresh, first_uid, code, replaces=replaced is not None)
+        trees = {TASK: request.code, OPT: request.layers}
+        self._furnisher.attach(
+            sandbox.pidfd, fresh, first_uid, trees, replaces=replaced is not None
+        )
         sandbox.phases_us["mount"] = _since_us(started)
 
     # --- ends ---

@@ -55,6 +55,7 @@ class Make:
     runtime: str
     limits: Limits
     code: str | None
+    layers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Claim:
     key: int
     limits: Limits
     code: str
+    layers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,8 @@ _WORDS: Mapping[str, type[Request]] = {
 }
 _NAMES = {kind: word for word, kind in _WORDS.items()}
 _FIELDS: Mapping[str, frozenset[str]] = {
-    "make": frozenset({"do", "n", "key", "tenant", "runtime", "limits", "code"}),
-    "claim": frozenset({"do", "n", "key", "limits", "code"}),
+    "make": frozenset({"do", "n", "key", "tenant", "runtime", "limits", "code", "layers"}),
+    "claim": frozenset({"do", "n", "key", "limits", "code", "layers"}),
     "terminate": frozenset({"do", "n", "key"}),
     "destroy": frozenset({"do", "n", "key"}),
     "clean": frozenset({"do", "n"}),
@@ -148,11 +150,14 @@ def _request(word: str, fields: Mapping[str, object]) -> Request:
     if word == "destroy":
         return Destroy(n, key)
     limits = _limits(fields["limits"])
+    layers = None if fields["layers"] is None else _text(fields["layers"], _DIGEST)
     if word == "claim":
-        return Claim(n, key, limits, _text(fields["code"], _DIGEST))
+        return Claim(n, key, limits, _text(fields["code"], _DIGEST), layers)
     code = None if fields["code"] is None else _text(fields["code"], _DIGEST)
+    if code is None and layers is not None:
+        raise ProtocolViolation("a blank has no layers")
     tenant, runtime = _text(fields["tenant"], _TENANT), _text(fields["runtime"], _RUNTIME)
-    return Make(n, key, tenant, runtime, limits, code)
+    return Make(n, key, tenant, runtime, limits, code, layers)
 
 
 def _limits_as_list(limits: Limits) -> list[int]:
