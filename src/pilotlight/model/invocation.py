@@ -22,6 +22,7 @@ class Invocation(msgspec.Struct, frozen=True, gc=False):
         trace_id: value of ``X-Amzn-Trace-Id`` for the function; "" for none.
         wants_log: the caller asked for ``LogType=Tail``.
         arrived_s: monotonic time at which the request was complete.
+        wants_stream: the caller takes the answer in pieces, if the function gives it so.
     """
 
     request_id: RequestId
@@ -32,6 +33,7 @@ class Invocation(msgspec.Struct, frozen=True, gc=False):
     trace_id: str = ""
     wants_log: bool = False
     arrived_s: float = 0.0
+    wants_stream: bool = False
 
 
 class ColdStart(msgspec.Struct, frozen=True, gc=False):
@@ -73,9 +75,11 @@ class InvocationResult(msgspec.Struct, frozen=True, gc=False):
     """What the caller gets.
 
     Attributes:
-        payload: the runtime's answer, or the error payload when ``function_error`` is set.
+        payload: the runtime's answer, or the error payload when ``function_error`` is set; empty
+            where the answer was given in pieces.
         function_error: ``Unhandled`` when the function failed, else None.
         log_tail: the last 4 KiB of this invocation's log where it was asked for, else None.
+        stream_type: content type of an answer that the function streamed, else None.
     """
 
     payload: bytes
@@ -83,3 +87,4 @@ class InvocationResult(msgspec.Struct, frozen=True, gc=False):
     executed_version: str
     report: InvocationReport
     log_tail: bytes | None = None
+    stream_type: str | None = None

@@ -91,6 +91,14 @@ class EnvironmentHandle(Protocol):
         """
         ...
 
+    def credit(self, epoch: int, count: int) -> None:
+        """Let the running invocation stream as many bytes more. Never blocks, never raises.
+
+        To be called for every byte that `EnvironmentOwner.streamed` gave, once it was passed on or
+        thrown away; a runtime stands still while nothing is.
+        """
+        ...
+
     def retire(self, epoch: int) -> None:
         """End the environment once its running invocations have ended. Idempotent."""
         ...
@@ -109,6 +117,17 @@ class EnvironmentOwner(Protocol):
 
     def answered(self, result: InvocationResult, *, has_logged: bool) -> None:
         """The oldest unanswered invocation ended, whatever its outcome."""
+        ...
+
+    def stream_began(self, content_type: str) -> None:
+        """The oldest invocation wants a stream and answers with one.
+
+        Its pieces follow by `streamed`, then `answered`, which says how it ended.
+        """
+        ...
+
+    def streamed(self, chunk: bytes) -> None:
+        """The next piece of that stream."""
         ...
 
     def lost(self) -> None:

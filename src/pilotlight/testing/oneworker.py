@@ -21,6 +21,7 @@ from pilotlight.testing.scripted import (
     OneRuntime,
     OneView,
     RecordedLogs,
+    RecordedStream,
     RecordedTelemetry,
     ScriptedDriver,
     an_invocation,
@@ -115,3 +116,13 @@ class OneWorker:
         invocation = an_invocation(function, self._number, event, now=self.clock.monotonic)
         self.invoker.submit(invocation, answers.append)
         return answers
+
+    def stream(self, function: FunctionVersion, event: object = None) -> RecordedStream:
+        """Invoke and take the answer in pieces."""
+        self._number += 1
+        taker = RecordedStream()
+        invocation = an_invocation(
+            function, self._number, event, now=self.clock.monotonic, wants_stream=True
+        )
+        self.invoker.submit(invocation, taker)
+        return taker

@@ -3,7 +3,8 @@
 A scripted runtime speaks the real frames over a real socket pair, in this process. What it does
 with an invocation is said by the event, a JSON object: ``log`` (text to write), ``sleep`` (seconds),
 ``raise`` (error type), ``exit`` (status), ``oom`` (true), ``lie`` (raw bytes, hexadecimal), ``size``
-(bytes to answer); anything else is echoed.
+(bytes to answer), ``stream`` (list of texts to stream; with ``hold``, seconds until the stream ends,
+and ``broken``, the error type it ends with); anything else is echoed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import Code, FunctionVersion, Isolation, Logging, merged_digest
 from pilotlight.model.ids import AccountId, Digest, EnvironmentId, RequestId, RuntimeName
-from pilotlight.model.invocation import Invocation, InvocationReport
+from pilotlight.model.invocation import Invocation, InvocationReport, InvocationResult
 from pilotlight.ports.functions import Resolved
+from pilotlight.ports.invoke import StreamFlow
 from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
 from pilotlight.ports.sandbox import (
     Sandbox,
@@ -63,6 +66,8 @@ class _Guest(asyncio.Protocol):
             if kind == frames.INIT:
                 self._sandbox.init = json.loads(body)
                 self._do_init()
+            elif kind == frames.CREDIT:
+                self._sandbox.credits.append(frames.CREDIT_BODY.unpack(body)[0])
             else:
                 self._queue.append((sequence, body))
                 self._next()
@@ -120,10 +125,32 @@ class _Guest(asyncio.Protocol):
         elif "raise" in script:
             error = {"errorMessage": "handler failed", "errorType": script["raise"]}
             self._say(sequence, frames.ERROR, json.dumps(error).encode())
+        elif "stream" in script:
+            self._stream(sequence, script)
+            return
         elif "size" in script:
             self._say(sequence, frames.RESULT, b'"' + b"x" * int(str(script["size"])) + b'"')
         else:
             self._say(sequence, frames.RESULT, payload)
+        self._finished()
+
+    def _stream(self, sequence: int, script: Mapping[str, object]) -> None:
+        self._say(
+            sequence, frames.STREAM_BEGIN, str(script.get("type", frames.BYTES_TYPE)).encode()
+        )
+        texts = script["stream"]
+        for text in texts if isinstance(texts, list) else []:
+            self._say(sequence, frames.STREAM_CHUNK, text.encode())
+        hold_s = float(str(script.get("hold", 0)))
+        asyncio.get_running_loop().call_later(hold_s, self._end_stream, sequence, script)
+
+    def _end_stream(self, sequence: int, script: Mapping[str, object]) -> None:
+        error = {"errorMessage": "stream failed", "errorType": script.get("broken")}
+        is_broken = "broken" in script
+        self._say(sequence, frames.STREAM_END, json.dumps(error).encode() if is_broken else b"")
+        self._finished()
+
+    def _finished(self) -> None:
         if self._sandbox.exit is None:
             self._is_busy = False
             self._next()
@@ -148,6 +175,7 @@ class ScriptedSandbox:
         self.begun = 0
         self.init: dict[str, object] = {}
         self.heads: list[tuple[int, list[str]]] = []
+        self.credits: list[int] = []
         self._died = asyncio.Event()
         self._guest: _Guest | None = None
 
@@ -301,6 +329,32 @@ class RecordedLogs:
 
 
 @dataclass
+class RecordedStream:
+    """A `StreamTaker` that keeps everything and tells nobody, until `take` is called."""
+
+    content_type: str | None = None
+    pieces: list[bytes] = field(default_factory=list)
+    flow: StreamFlow | None = None
+    results: list[InvocationResult | PlatformError] = field(default_factory=list)
+
+    def began(self, content_type: str, flow: StreamFlow) -> None:
+        assert self.content_type is None
+        self.content_type, self.flow = content_type, flow
+
+    def chunk(self, data: bytes) -> None:
+        assert not self.results
+        self.pieces.append(data)
+
+    def take(self, count: int) -> None:
+        """Tell that so many bytes were taken."""
+        assert self.flow is not None
+        self.flow.taken(count)
+
+    def __call__(self, result: InvocationResult | PlatformError) -> None:
+        self.results.append(result)
+
+
+@dataclass
 class RecordedTelemetry:
     """Counts what it is told."""
 
@@ -390,6 +444,7 @@ def an_invocation(
     *,
     now: Callable[[], float] = lambda: 0.0,
     wants_log: bool = False,
+    wants_stream: bool = False,
 ) -> Invocation:
     """An invocation of a function with a request id made of a number."""
     return Invocation(
@@ -399,4 +454,5 @@ def an_invocation(
         payload=json.dumps(event).encode(),
         wants_log=wants_log,
         arrived_s=now(),
+        wants_stream=wants_stream,
     )

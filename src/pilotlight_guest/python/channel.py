@@ -25,6 +25,9 @@ class Channel:
     """Frames over one descriptor.
 
     A process forked by user code loses the channel at once (`disown`): only the runtime answers.
+
+    Attributes:
+        held: frames that came while another was awaited, in order: whole, as `receive` gives them.
     """
 
     def __init__(self, fd: int) -> None:
@@ -32,6 +35,7 @@ class Channel:
         os.set_inheritable(fd, False)  # noqa: FBT003  # the function has no keywords
         self._fd = fd
         self._rest = b""
+        self.held: list[tuple[int, int, bytes | bytearray]] = []
         os.register_at_fork(after_in_child=self.disown)
 
     def disown(self) -> None:

@@ -11,9 +11,11 @@ import json
 import logging
 import os
 import sys
+from types import GeneratorType
 from typing import Any, Callable, NoReturn
 
 from pilotlight_guest.frames import (
+    CREDIT,
     ERROR,
     INIT,
     INIT_DONE,
@@ -23,11 +25,13 @@ from pilotlight_guest.frames import (
     READY,
     RESULT,
     SHUTDOWN,
+    STREAM_END,
 )
 from pilotlight_guest.python import faults, handlers, logs, process
 from pilotlight_guest.python.channel import HEADER_SIZE, Channel, ChannelClosed
 from pilotlight_guest.python.context import Facts, LambdaContext
 from pilotlight_guest.python.jsontext import Encoder, decode, encoder_for
+from pilotlight_guest.python.streaming import ResponseStream, send_all
 
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
 """Largest answer to an invocation, as Lambda's own message states it."""
@@ -73,15 +77,16 @@ def _serve(channel: Channel) -> None:
     if kind != INIT:
         raise ValueError(f"the first frame must be INIT, not type {kind}")
     invoke = _initialize(channel, sequence, json.loads(frame[HEADER_SIZE:]))
+    held = channel.held
     while True:
-        sequence, kind, frame = channel.receive()
+        sequence, kind, frame = held.pop(0) if held else channel.receive()
         if kind == INVOKE:
-            answer, body = invoke(frame)
+            answer, body = invoke(frame, channel, sequence)
             _flush()
             channel.send(sequence, answer, body)
         elif kind == SHUTDOWN:
             return
-        else:
+        elif kind != CREDIT:  # of a stream that has ended
             raise ValueError(f"unexpected frame of type {kind}")
 
 
@@ -118,11 +123,14 @@ class Invoke:
         self._log_format = log_format
         self._trace_id = ""
 
-    def __call__(self, frame: bytes | bytearray) -> tuple[int, bytes]:
-        """Type and body of the answer.
+    def __call__(
+        self, frame: bytes | bytearray, channel: Channel | None = None, sequence: int = 0
+    ) -> tuple[int, bytes]:
+        """Type and body of the answer's last frame; a stream's other frames were sent then.
 
         Raises:
             BaseException: what is no ``Exception``, or an exception that has no text.
+            ChannelClosed: the worker has gone while an answer was streamed.
         """
         deadline_ms, head_length = INVOKE_HEAD.unpack_from(frame, HEADER_SIZE)
         payload_at = _HEAD_AT + head_length
@@ -133,15 +141,23 @@ class Invoke:
         logs.Current.tenant_id = tenant or None
         if trace_id != self._trace_id:
             self._set_trace_id(trace_id)
+        stream = None
         try:
             context = LambdaContext(
                 self._facts, request_id, arn, deadline_ms, client, cognito, tenant or None
             )
             event = decode(_after(frame, payload_at))
             response = self._handler(event, context)
+            if isinstance(response, GeneratorType) and channel is not None:
+                stream = ResponseStream(channel, sequence)
+                send_all(response, stream, self._encoder)
+                return STREAM_END, b""
             result = self._encoder.result(response)
+        except ChannelClosed:
+            raise
         except Exception as exc:
-            return ERROR, self._failed(exc, request_id)
+            kind = STREAM_END if stream is not None and stream.has_begun else ERROR
+            return kind, self._failed(exc, request_id)
         if len(result) > RESPONSE_BYTES_MAX:
             return ERROR, self._too_large()
         return RESULT, result

@@ -54,7 +54,7 @@ class Runtime:
 
     def __init__(self, executable: str, task_root: Path) -> None:
         self._task_root = task_root
-        self._sequence = 0
+        self.sequence = 0
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(15)
         with theirs:
@@ -116,15 +116,15 @@ class Runtime:
         assert self.initialize(handler, **changes) == (0, INIT_DONE, b"")
 
     def invoke_frame(self, payload: bytes, trace: str = "") -> bytes:
-        self._sequence += 1
-        head = "\0".join([f"id-{self._sequence}", ARN, trace, "", "", ""]).encode()
-        return frame(self._sequence, INVOKE, invoke_body(4_000_000_000_000, head, payload))
+        self.sequence += 1
+        head = "\0".join([f"id-{self.sequence}", ARN, trace, "", "", ""]).encode()
+        return frame(self.sequence, INVOKE, invoke_body(4_000_000_000_000, head, payload))
 
     def invoke(self, event: object = None, trace: str = "") -> Any:
         """The answer to an event, result or error payload, decoded."""
         self.channel.sendall(self.invoke_frame(json.dumps(event).encode(), trace))
         sequence, _, body = self.receive()
-        assert sequence == self._sequence
+        assert sequence == self.sequence
         return json.loads(body)
 
     def shut_down(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Any
 
@@ -20,8 +21,9 @@ from pilotlight.dataplane.frontend.urls.event import (
     join_query,
     read_fields,
 )
-from pilotlight.dataplane.frontend.urls.response import map_response
+from pilotlight.dataplane.frontend.urls.response import NotAResponse, map_response, map_stream
 from pilotlight.dataplane.frontend.urls.target import by_host, by_path
+from pilotlight_guest.frames import BYTES_TYPE, HTTP_TYPE
 
 ORIGIN = Origin(
     "id", "host", b"/p", "rid", "trace", 1583348638.39, "9701", "http", "111122223333", None
@@ -172,3 +174,41 @@ def test_inferred_responses_are_the_same_json(value: Any) -> None:
 )
 def test_unusual_results(payload: Any, body: Any) -> None:
     assert map_response(payload).body == body
+
+
+def test_a_collected_stream_is_a_response() -> None:
+    assert map_stream(BYTES_TYPE, b"\x00body") == (
+        200, (("content-type", "application/octet-stream"),), b"\x00body",
+    )  # fmt: skip
+    head = {"statusCode": 404, "headers": {"Content-Type": "text/html"}, "cookies": ["a=1"]}
+    assert map_stream(HTTP_TYPE, json.dumps(head).encode() + bytes(8) + b"<p>\x00") == (
+        404, (("content-type", "text/html"), ("set-cookie", "a=1")), b"<p>\x00",
+    )  # fmt: skip
+    assert map_stream(HTTP_TYPE, b"{}" + bytes(8)).status == 200
+    assert map_stream(HTTP_TYPE, b'{"statusCode":204}' + bytes(8) + b"x").body == b""
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"{}",
+        b"{}" + bytes(7),
+        b"[]" + bytes(8),
+        b"{" + bytes(8),
+        b'{"statusCode": 99}' + bytes(8),
+        b'{"headers": {"a": "x\\r\\ny: z"}}' + bytes(8),
+        b'{"headers": {"a b": "x"}}' + bytes(8),
+        b'{"headers": ["a"]}' + bytes(8),
+        b'{"cookies": "a=1"}' + bytes(8),
+    ],
+)
+def test_a_prelude_that_is_none_is_no_response(stream: Any) -> None:
+    with pytest.raises(NotAResponse):
+        map_stream(HTTP_TYPE, stream)
+
+
+@given(st.binary(max_size=60))
+def test_no_prelude_raises_anything_else(prelude: Any) -> None:
+    with contextlib.suppress(NotAResponse):
+        map_stream(HTTP_TYPE, prelude + bytes(8))

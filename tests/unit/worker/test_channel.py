@@ -9,7 +9,7 @@ from pilotlight.dataplane.worker.channel import FrameReader
 from pilotlight_guest import frames
 
 FRAMES = st.lists(
-    st.tuples(st.integers(0, 2**64 - 1), st.integers(16, 20), st.binary(max_size=200)), max_size=8
+    st.tuples(st.integers(0, 2**64 - 1), st.integers(16, 23), st.binary(max_size=200)), max_size=8
 )
 
 
@@ -57,6 +57,15 @@ def test_no_bytes_raise_and_nothing_follows_a_lie(chunks: list[bytes]) -> None:
 def test_a_length_beyond_the_bound_is_a_lie_before_its_body_comes() -> None:
     sink = Sink()
     FrameReader(sink).feed(frames.HEADER.pack(frames.MAX_BODY + 1, 1, frames.RESULT))
+    assert "announced" in sink.lies[0]
+
+
+def test_a_chunk_has_a_bound_of_its_own() -> None:
+    sink = Sink()
+    reader = FrameReader(sink)
+    reader.feed(frames.frame(1, frames.STREAM_CHUNK, b"x" * frames.MAX_CHUNK))
+    assert len(sink.frames) == 1
+    reader.feed(frames.HEADER.pack(frames.MAX_CHUNK + 1, 1, frames.STREAM_CHUNK))
     assert "announced" in sink.lies[0]
 
 

@@ -17,7 +17,7 @@ from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import FunctionVersion
 from pilotlight.model.invocation import Invocation, InvocationResult
 from pilotlight.ports.clock import Clock
-from pilotlight.ports.invoke import Done
+from pilotlight.ports.invoke import Done, StreamTaker
 from pilotlight.ports.telemetry import Telemetry
 from pilotlight.ports.worker import EnvironmentHandle, StartFailure, StartFault
 
@@ -34,6 +34,19 @@ class Waiting:
         self.attempts = 0
 
 
+class _Flow:
+    """Takes credit back for the one invocation that streams; a `StreamFlow`."""
+
+    __slots__ = ("_invocation", "_slot")
+
+    def __init__(self, slot: Slot, invocation: Invocation) -> None:
+        self._slot = slot
+        self._invocation = invocation
+
+    def taken(self, count: int) -> None:
+        self._slot.credit(self._invocation, count)
+
+
 class Slot:
     """One environment, as its owner sees it; an `EnvironmentOwner`.
 
@@ -47,8 +60,16 @@ class Slot:
     """
 
     __slots__ = (
-        "_handle", "_is_following", "_pool", "_queue", "bound", "is_bound", "is_exclusive",
-        "is_listed", "since_s",
+        "_handle",
+        "_is_following",
+        "_pool",
+        "_queue",
+        "_taker",
+        "bound",
+        "is_bound",
+        "is_exclusive",
+        "is_listed",
+        "since_s",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, bound: Waiting | None = None) -> None:
@@ -61,6 +82,7 @@ class Slot:
         self.is_listed = False
         self.since_s = 0.0
         self._is_following = False
+        self._taker: StreamTaker | None = None
 
     @property
     def in_flight(self) -> int:
@@ -76,7 +98,7 @@ class Slot:
             self.since_s = self._pool.now_s()
         self._queue.append((invocation, done))
         if handle.invoke(self._pool.epoch, invocation, waited_us):
-            self.is_exclusive = invocation.wants_log
+            self.is_exclusive = _wants_own(invocation)
             return True
         self._queue.pop()
         return False
@@ -95,8 +117,27 @@ class Slot:
         """It will never be ready; see `EnvironmentOwner`."""
         self._pool.start_failed(self, failure)
 
+    def credit(self, invocation: Invocation, count: int) -> None:
+        """Bytes of this invocation's stream were taken; nothing happens when it has ended."""
+        if self._handle is not None and self._queue and self._queue[0][0] is invocation:
+            self._handle.credit(self._pool.epoch, count)
+
+    def stream_began(self, content_type: str) -> None:
+        """The oldest invocation streams its answer; see `EnvironmentOwner`."""
+        invocation, done = self._queue[0]
+        if not isinstance(done, StreamTaker):
+            raise TypeError("an invocation that wants a stream was submitted without a taker")
+        self._taker = done
+        done.began(content_type, _Flow(self, invocation))
+
+    def streamed(self, chunk: bytes) -> None:
+        """The next piece of its answer; see `EnvironmentOwner`."""
+        if self._taker is not None:
+            self._taker.chunk(chunk)
+
     def answered(self, result: InvocationResult, *, has_logged: bool) -> None:
         """The oldest invocation ended; see `EnvironmentOwner`."""
+        self._taker = None
         if self._queue:
             _, done = self._queue.popleft()
         else:  # init failed inside the invocation that this environment was started for
@@ -219,7 +260,7 @@ class Pool:
         """Send what waits, as deep as the handler's pace allows; False when the worker refused."""
         while self._waiters and slot.in_flight < self.pace.depth:
             waiting = self._waiters[0]
-            if slot.in_flight and (slot.is_exclusive or waiting.invocation.wants_log):
+            if slot.in_flight and (slot.is_exclusive or _wants_own(waiting.invocation)):
                 break
             if not slot.send(waiting.invocation, waiting.done, self._waited_us(waiting)):
                 return False
@@ -308,7 +349,7 @@ class Pool:
 
     def _queue_behind(self, invocation: Invocation, done: Done) -> bool:
         """Queue in a busy environment, if its runs are fast and it has a place."""
-        if invocation.wants_log or self._waiters:
+        if _wants_own(invocation) or self._waiters:
             return False
         shared, depth = self._shared, self.pace.depth
         stuck_s = self.now_s() - STUCK_MS / 1000
@@ -372,3 +413,8 @@ class Pool:
 
     def _waited_us(self, waiting: Waiting) -> int:
         return max(1, int((self.now_s() - waiting.since_s) * 1e6))
+
+
+def _wants_own(invocation: Invocation) -> bool:
+    """Whether it may not be queued behind a run: its log has borders, or its answer takes time."""
+    return invocation.wants_log or invocation.wants_stream

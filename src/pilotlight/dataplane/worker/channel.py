@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-from pilotlight_guest.frames import HEADER, MAX_BODY, READY
+from pilotlight_guest.frames import HEADER, MAX_BODY, MAX_CHUNK, READY, STREAM_CHUNK, STREAM_END
 
 _HEADER_BYTES = HEADER.size
-_LAST_KIND = 20
 
 
 class FrameSink(Protocol):
@@ -32,9 +31,9 @@ class FrameSink(Protocol):
 
 
 def _impossible(length: int, kind: int) -> str | None:
-    if length > MAX_BODY:
+    if length > (MAX_CHUNK if kind == STREAM_CHUNK else MAX_BODY):
         return f"it announced a frame of {length} bytes"
-    if not READY <= kind <= _LAST_KIND:
+    if not READY <= kind <= STREAM_END:
         return f"it sent a frame of unknown type {kind}"
     return None
 

@@ -18,6 +18,7 @@ from pilotlight.dataplane.worker.journal import Journal
 from pilotlight.dataplane.worker.logpipe import LogPipe
 from pilotlight.dataplane.worker.meter import Meter
 from pilotlight.dataplane.worker.settings import WorkerSettings
+from pilotlight.dataplane.worker.stream import Stream, content_type_of
 from pilotlight.dataplane.worker.timers import Timers
 from pilotlight.model.environment import EnvironmentState as S
 from pilotlight.model.errors import PlatformError
@@ -59,15 +60,19 @@ class Surroundings:
 
 
 class _Sent:
-    """One invocation that was sent; times count from the moment it is the oldest."""
+    """One invocation that was sent; times count from the moment it is the oldest.
 
-    __slots__ = ("invocation", "sequence", "started_s", "waited_us")
+    ``stream`` is set once the runtime began to stream its answer.
+    """
+
+    __slots__ = ("invocation", "sequence", "started_s", "stream", "waited_us")
 
     def __init__(self, invocation: Invocation, sequence: int, waited_us: int) -> None:
         self.invocation = invocation
         self.sequence = sequence
         self.waited_us = waited_us
         self.started_s = 0.0
+        self.stream: Stream | None = None
 
 
 class HostedEnvironment:
@@ -134,6 +139,16 @@ class HostedEnvironment:
         self._next += 1
         self._apply(_ASSIGNED)
         return True
+
+    def credit(self, epoch: int, count: int) -> None:
+        """Let the running invocation stream more; see `EnvironmentHandle`."""
+        stream = self._sent[0].stream if self._sent else None
+        if epoch != self.order.epoch or stream is None:
+            return
+        given = stream.give(count)
+        if given and self.channel is not None:
+            body = frames.CREDIT_BODY.pack(given)
+            self.channel.send(frames.frame(self._sent[0].sequence, frames.CREDIT, body))
 
     def retire(self, epoch: int) -> None:
         """End once idle; see `EnvironmentHandle`."""
@@ -233,10 +248,13 @@ class HostedEnvironment:
     def frame_received(self, sequence: int, kind: int, body: bytes) -> None:
         """Judge one frame of the runtime."""
         if kind in (frames.RESULT, frames.ERROR):
-            if self._sent and self._sent[0].sequence == sequence:
+            sent = self._sent[0] if self._sent else None
+            if sent is not None and sent.sequence == sequence and sent.stream is None:
                 self._answered(kind, body)
             else:
                 self.lie_received("it answered what it was not asked")
+        elif kind >= frames.STREAM_BEGIN:
+            self._stream_received(sequence, kind, body)
         elif kind == frames.READY and not self._has_greeted and not body and not sequence:
             self._has_greeted = True
         elif self.life.phase is not _INITIALIZING or sequence != _INIT_SEQUENCE:
@@ -248,6 +266,44 @@ class HostedEnvironment:
             self._init_failed("error", answers.error_type_of(body), body)
         else:
             self.lie_received(f"it sent a frame of type {kind} with a body")
+
+    def _stream_received(self, sequence: int, kind: int, body: bytes) -> None:
+        """Judge one frame of a streamed answer."""
+        sent = self._sent[0] if self._sent else None
+        if sent is None or sent.sequence != sequence:
+            self.lie_received("it streamed what it was not asked")
+        elif kind == frames.STREAM_BEGIN:
+            self._stream_began(sent, content_type_of(body))
+        elif sent.stream is None:
+            self.lie_received("it went on with a stream that it had not begun")
+        elif kind == frames.STREAM_CHUNK:
+            lie = sent.stream.take(body)
+            if lie is not None:
+                self.lie_received(lie)
+            elif sent.stream.is_whole:
+                self.credit(self.order.epoch, len(body))
+            else:
+                self._owner.streamed(body)
+        else:
+            self._stream_ended(sent.stream, body)
+
+    def _stream_began(self, sent: _Sent, content_type: str | None) -> None:
+        if content_type is None or sent.stream is not None:
+            self.lie_received("it began a stream that can't be")
+            return
+        wants_stream = sent.invocation.wants_stream
+        sent.stream = Stream(content_type, is_whole=not wants_stream)
+        if wants_stream:
+            self._owner.stream_began(content_type)
+
+    def _stream_ended(self, stream: Stream, error: bytes) -> None:
+        whole = stream.whole()
+        if error:
+            self._answered(frames.ERROR, error)
+        elif whole is None:
+            self._answered(frames.ERROR, answers.response_too_large())
+        else:
+            self._answered(frames.RESULT, whole)
 
     def lie_received(self, lie: str) -> None:
         """The runtime broke the protocol: it is killed and its running invocation fails."""
@@ -440,7 +496,8 @@ class HostedEnvironment:
         tail = self.journal.end(report)
         self._around.telemetry.finished(report)
         version = invocation.function.version
-        return InvocationResult(payload, function_error, version, report, tail)
+        stream_type = None if sent.stream is None else sent.stream.content_type
+        return InvocationResult(payload, function_error, version, report, tail, stream_type)
 
     def _drain_logs(self) -> None:
         if self._pipe is not None:

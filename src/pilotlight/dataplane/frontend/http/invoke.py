@@ -295,7 +295,7 @@ def _arn(caller: Caller, name: str, qualifier: str | None) -> str:
 
 def _success(result: InvocationResult, request_id: str, trace: str) -> Answer:
     headers = (
-        "Content-Type: application/json\r\n"
+        f"Content-Type: {result.stream_type or 'application/json'}\r\n"
         f"x-amzn-RequestId: {request_id}\r\n"
         "x-amzn-Remapped-Content-Length: 0\r\n"
         f"X-Amz-Executed-Version: {result.executed_version}\r\n"

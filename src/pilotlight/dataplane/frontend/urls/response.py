@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from pilotlight.dataplane.frontend.http.answers import NO_BODY_STATUSES
+from pilotlight_guest.frames import BYTES_TYPE, HTTP_TYPE, PRELUDE_END
 
 JSON_TYPE = ("content-type", "application/json")
 JSON_ONLY = (JSON_TYPE,)
@@ -74,6 +75,39 @@ def map_response(payload: bytes) -> UrlResponse:
     if isinstance(value, str):
         return UrlResponse(200, JSON_ONLY, _encode_text(value))
     return UrlResponse(200, JSON_ONLY, _compact(payload))
+
+
+def map_stream(content_type: str, payload: bytes) -> UrlResponse:
+    """Turn a streamed result that was collected into a response.
+
+    Raises:
+        NotAResponse: the prelude is missing, or says what cannot be said.
+    """
+    if content_type != HTTP_TYPE:
+        return UrlResponse(200, (("content-type", content_type),), payload)
+    prelude, found, body = payload.partition(PRELUDE_END)
+    if not found:
+        raise NotAResponse("the stream has no prelude")
+    head = map_prelude(prelude)
+    return head._replace(body=b"" if head.status in NO_BODY_STATUSES else body)
+
+
+def map_prelude(prelude: bytes) -> UrlResponse:
+    """Status and headers of a response whose body is streamed.
+
+    Raises:
+        NotAResponse: it is no JSON object, or a member has a wrong type or a forbidden character.
+    """
+    value = _load(prelude)
+    if not isinstance(value, dict):
+        raise NotAResponse("the prelude is not an object")
+    head = {name: value.get(name) for name in ("headers", "cookies")}
+    named = head["headers"]
+    if isinstance(named, dict) and not any(str(name).lower() == JSON_TYPE[0] for name in named):
+        head["headers"] = {JSON_TYPE[0]: BYTES_TYPE, **named}
+    elif named is None:
+        head["headers"] = {JSON_TYPE[0]: BYTES_TYPE}
+    return _explicit({"statusCode": value.get("statusCode", 200), **head})
 
 
 def _load(payload: bytes) -> object:

@@ -39,6 +39,7 @@ from pilotlight.dataplane.frontend.urls.response import (
     NotAResponse,
     UrlResponse,
     map_response,
+    map_stream,
 )
 from pilotlight.dataplane.frontend.urls.target import Target, by_host, by_path
 from pilotlight.model import limits
@@ -281,7 +282,10 @@ class _UrlCall:
         if result.function_error is not None:
             return self._bad_gateway()
         try:
-            response = map_response(result.payload)
+            if result.stream_type is None:
+                response = map_response(result.payload)
+            else:
+                response = map_stream(result.stream_type, result.payload)
         except NotAResponse as reason:
             log.info("url_response_invalid request_id=%s reason=%s", self._request_id, reason)
             return self._bad_gateway()
