@@ -12,7 +12,10 @@ from pilotlight.control.api import OPERATIONS
 from pilotlight.wire.lambda_model.operations import OPERATIONS as MODEL
 
 TARGET = Path(__file__).parent.parent / "docs/compatibility.md"
-DATA_PLANE = {"Invoke": "RequestResponse and DryRun; Event answers 501 until step 2"}
+DATA_PLANE = {
+    "Invoke": "RequestResponse, Event and DryRun",
+    "InvokeAsync": "as Invoke with Event",
+}
 NOTES = {
     "CreateFunction": "zip packages; images, layers and code from S3 are refused by name",
     "UpdateFunctionCode": "zip packages",

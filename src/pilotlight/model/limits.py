@@ -7,6 +7,8 @@ from __future__ import annotations
 
 SYNC_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Largest synchronous request."""
+ASYNC_PAYLOAD_BYTES = 1024 * 1024
+"""Largest asynchronous request."""
 SYNC_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
 """Largest response, as the error message of the service states it."""
 REQUEST_BODY_BYTES = 70_167_211

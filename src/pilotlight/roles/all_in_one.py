@@ -6,6 +6,7 @@ This is the one place where drivers and stores are chosen and the planes meet.
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -49,6 +50,7 @@ from pilotlight.dataplane.sandboxes.process import ProcessDriver
 from pilotlight.dataplane.view import InProcessBarrier, RegistryView
 from pilotlight.dataplane.worker.host import WorkerHost
 from pilotlight.dataplane.worker.settings import WorkerSettings
+from pilotlight.events.dispatch import Dispatcher, DispatchSettings, Fairness, Waits
 from pilotlight.kernel.service import Part
 from pilotlight.kernel.system import SystemClock, SystemIds
 from pilotlight.model.function import Isolation
@@ -62,6 +64,7 @@ from pilotlight.storage.audit import AuditSettings, SqlAuditLog, open_audit
 from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.disk import DiskFloor, DiskGuard
 from pilotlight.storage.packages import PackageIntake, blob_name
+from pilotlight.storage.queue import SqlEventQueue, open_queue
 from pilotlight.storage.registry import SqlRegistryStore, open_registry
 
 _MIB = 1024 * 1024
@@ -77,6 +80,7 @@ class AllInOne:
     api: HttpServer
     urls: HttpServer
     invoker: FrontendInvoker
+    dispatcher: Dispatcher
     drain_grace_s: float
     tls: TlsFiles | None = None
     is_ready: bool = field(default=False)
@@ -97,6 +101,7 @@ class AllInOne:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.api.drain())
             group.create_task(self.urls.drain())
+        self.dispatcher.drain()
         await self.invoker.drain(self.drain_grace_s)
 
     @staticmethod
@@ -115,6 +120,7 @@ class _Stores:
     cache: LocalCodeCache
     logs: LogStore
     audit: SqlAuditLog
+    queue: SqlEventQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class _Assembly:
             self._clock,
             FrontendSettings(),
         )
+        dispatcher = self._dispatcher(stores, view, invoker)
         control = self._control(stores, view)
         gate = StaticAuthenticator([self._root()], clock=self._clock)
         urls = self._url_server(gate, view, invoker)
@@ -188,16 +195,17 @@ class _Assembly:
                 is_admin=lambda caller: caller.access_key == self._root().access_key,
             )
         )
-        api = self._api_server(gate, view, invoker, app)
+        api = self._api_server(gate, view, invoker, stores, app)
         role = AllInOne(
             parts=[
                 stores.logs, stores.audit, view, control.transitions, control.collector, placement, worker,
-                *([keeper] if keeper is not None else []), invoker,
+                *([keeper] if keeper is not None else []), invoker, stores.queue, dispatcher,
                 *([self._tls] if self._tls is not None else []), urls, api,
             ],
             api=api,
             urls=urls,
             invoker=invoker,
+            dispatcher=dispatcher,
             drain_grace_s=self._settings.drain_grace_s,
             tls=self._tls,
         )  # fmt: skip
@@ -211,12 +219,15 @@ class _Assembly:
         audit = await self._stack.enter_async_context(
             open_audit(data.audit, clock=self._clock, settings=self._audit_limits(), guard=guard)
         )
+        queue = await self._stack.enter_async_context(
+            open_queue(data.queue, clock=self._clock, guard=guard)
+        )
         blobs = await LocalBlobStore.open(data.blobs, guard=guard)
         intake = PackageIntake(blobs, data.cache / "intake", floor=floor)
         cache = await open_code_cache(
             data.code, intake.unpack, self._interpreter_of, capacity_bytes=_CACHE_BYTES
         )
-        return _Stores(registry, blobs, intake, cache, self._logs, audit)
+        return _Stores(registry, blobs, intake, cache, self._logs, audit, queue)
 
     def _control(self, stores: _Stores, view: RegistryView) -> _Control:
         barrier = InProcessBarrier([view])
@@ -239,6 +250,23 @@ class _Assembly:
             blob_name=blob_name,
         )
         return _Control(functions, guard, transitions, collector)
+
+    def _dispatcher(
+        self, stores: _Stores, view: RegistryView, invoker: FrontendInvoker
+    ) -> Dispatcher:
+        waits = Waits(function_error_s=self._settings.async_.retry_base_delay_s)
+        return Dispatcher(
+            stores.queue,
+            invoker,
+            view,
+            view,
+            self._clock,
+            self._ids,
+            random.Random().random,  # noqa: S311  (waits, no secret)
+            DispatchSettings(
+                waits=waits, fairness=Fairness(slots=self._settings.concurrency_limit)
+            ),
+        )
 
     def _services(self, control: _Control, stores: _Stores, url_port: int) -> Services:
         limit = self._settings.concurrency_limit
@@ -306,12 +334,14 @@ class _Assembly:
         gate: StaticAuthenticator,
         view: RegistryView,
         invoker: FrontendInvoker,
+        stores: _Stores,
         app: Starlette,
     ) -> HttpServer:
         route = InvokeRoute(
             gate=gate,
             view=view,
             invoker=invoker,
+            events=stores.queue,
             clock=self._clock,
             ids=self._ids,
             rates=rates.invoke(self._settings, self._clock),

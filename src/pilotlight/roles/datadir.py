@@ -34,6 +34,11 @@ class DataDir:
         return self.root / "registry.db"
 
     @property
+    def queue(self) -> Path:
+        """Asynchronous invocations: what waits, and how the others ended."""
+        return self.root / "queue.db"
+
+    @property
     def audit(self) -> Path:
         """Who called the control plane, for what."""
         return self.root / "audit.db"

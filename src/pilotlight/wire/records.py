@@ -76,6 +76,20 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     weights: Mapping[str, float] = {}
 
 
+class EventInvokeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How asynchronous invocations of a qualifier are treated; None is not set.
+
+    Attributes:
+        last_modified_s: seconds since the epoch.
+    """
+
+    retries: int | None = None
+    age_s: int | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
+    last_modified_s: float
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """A record of any kind; ``schema`` is that of the release that wrote it."""
 
@@ -94,6 +108,8 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
         policies: by qualifier, `UNQUALIFIED` for the function itself.
         urls: function URLs by qualifier, `UNQUALIFIED` for the function itself. Each has a
             `UrlRecord` of its own too, written by the same commit, for lookups by id.
+        event_configs: treatment of asynchronous invocations, by version or alias, ``$LATEST`` for
+            the function itself.
         aliases: by name.
         published: bytes of each published version's package, by the version's number, in order.
             Each has a `VersionRecord` of its own, written by the same commit.
@@ -106,6 +122,7 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     policies: Mapping[str, Policy] = {}
     urls: Mapping[str, FunctionUrl] = {}
+    event_configs: Mapping[str, EventInvokeConfig] = {}
     aliases: Mapping[str, Alias] = {}
     published: Mapping[str, int] = {}
     next_version: int = 1

@@ -24,9 +24,11 @@ from pilotlight.dataplane.frontend.http import (
 from pilotlight.dataplane.frontend.http.hosts import LOOPBACK_HOSTS
 from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
 from pilotlight.model.errors import PlatformError
+from pilotlight.model.events import Event
 from pilotlight.model.function import Code, FunctionUrl, FunctionVersion, Logging
 from pilotlight.model.ids import AccountId, Digest, RuntimeName
 from pilotlight.model.invocation import Invocation, InvocationReport, InvocationResult
+from pilotlight.ports.events import Accepted
 from pilotlight.ports.functions import Resolved
 from pilotlight.ports.invoke import Done
 from pilotlight.ports.rates import RateLimits
@@ -123,6 +125,19 @@ class FakeView:
         return self.urls.get(url_id)
 
 
+class FakeEvents:
+    """Takes events; ``refusal`` is told to the next callers while it is set."""
+
+    def __init__(self) -> None:
+        self.accepted: list[Event] = []
+        self.refusal: PlatformError | None = None
+
+    def accept(self, event: Event, done: Accepted) -> None:
+        if self.refusal is None:
+            self.accepted.append(event)
+        done(self.refusal)
+
+
 async def echo_app(scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application that answers with what it was sent."""
     body = b""
@@ -188,6 +203,7 @@ class Harness:
     listener: Listener
     invoker: FakeInvoker
     view: FakeView
+    events: FakeEvents
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
@@ -242,12 +258,14 @@ async def running(
 ) -> AsyncIterator[Harness]:
     """Run one listener: ``api`` (invocations and ASGI) or ``urls`` (function URLs)."""
     view, invoker, clock, ids = _view(), FakeInvoker(), SystemClock(), RandomIds()
+    events = FakeEvents()
     route: InvokeRoute | UrlRoute
     if kind == "api":
         settings = settings or HttpSettings(sweep_period_s=0.05)
         route = InvokeRoute(
-            gate=_gate(), view=view, invoker=invoker, clock=clock, ids=ids, rates=rates
-        )
+            gate=_gate(), view=view, invoker=invoker, events=events, clock=clock, ids=ids,
+            rates=rates,
+        )  # fmt: skip
     else:
         settings = settings or HttpSettings(
             sweep_period_s=0.05, allowed_hosts=LOOPBACK_HOSTS + URL_HOSTS
@@ -260,7 +278,7 @@ async def running(
         task = group.create_task(server.run(ready.set))
         async with asyncio.timeout(5):
             await ready.wait()
-        harness = Harness(server, listener, invoker, view)
+        harness = Harness(server, listener, invoker, view, events)
         try:
             yield harness
         finally:

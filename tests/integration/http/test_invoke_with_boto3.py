@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from pilotlight.control.gateway import CallerRates
 from pilotlight.kernel.system import SystemClock
-from pilotlight.model.errors import SandboxError, Throttled
+from pilotlight.model.errors import SandboxError, StorageFull, Throttled
 from pilotlight.model.rates import Rate
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +42,11 @@ class Sdk:
         with pytest.raises(ClientError) as caught:
             await self.invoke(name, **options)
         return caught.value.response
+
+    async def invoke_async(self, name: str, arguments: bytes) -> Any:
+        return await asyncio.to_thread(
+            self._client.invoke_async, FunctionName=name, InvokeArgs=arguments
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -73,6 +78,58 @@ async def test_payload_goes_there_and_back(sdk: Any, api: Any) -> None:
 async def test_no_payload_is_an_empty_event(sdk: Any, api: Any) -> None:
     await sdk.invoke()
     assert api.invoker.seen[0].payload == b"{}"
+
+
+async def test_an_event_is_answered_when_it_is_accepted(sdk: Any, api: Any) -> None:
+    answer = await sdk.invoke("echo:live", InvocationType="Event", Payload=b'{"a": 1}')
+    assert (answer["StatusCode"], answer["Payload"]) == (202, b"")
+    assert "ExecutedVersion" not in answer
+    (event,) = api.events.accepted
+    assert event.request_id == answer["ResponseMetadata"]["RequestId"]
+    assert (event.function, event.qualifier, event.payload) == ("echo", "live", b'{"a": 1}')
+    assert event.arn == "arn:aws:lambda:eu-west-1:000000000000:function:echo:live"
+    assert api.invoker.seen == []
+
+
+async def test_an_event_that_is_not_accepted_is_an_error(sdk: Any, api: Any) -> None:
+    api.events.refusal = StorageFull("The disk is nearly full.")
+    answer = await sdk.error(InvocationType="Event")
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert answer["Error"]["Code"] == "ServiceException"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code", "message"),
+    [
+        (
+            {"Payload": b"nope"},
+            400,
+            "InvalidRequestContentException",
+            "Could not parse request body into json",
+        ),
+        (
+            {"Payload": b'"' + b"x" * 1048575 + b'"'},
+            413,
+            "RequestTooLargeException",
+            "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)",
+        ),
+    ],
+)
+async def test_events_that_are_refused(
+    sdk: Any, api: Any, options: dict[str, Any], status: int, code: str, message: str
+) -> None:
+    answer = await sdk.error(InvocationType="Event", **options)
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert answer["Error"]["Code"] == code
+    assert message in answer["Error"]["Message"]
+    assert api.events.accepted == []
+
+
+async def test_invoke_async_is_an_event_too(sdk: Any, api: Any) -> None:
+    answer = await sdk.invoke_async("echo", b'{"a": 2}')
+    assert answer["Status"] == 202
+    (event,) = api.events.accepted
+    assert (event.qualifier, event.payload) == (None, b'{"a": 2}')
 
 
 @pytest.mark.parametrize(
@@ -126,7 +183,6 @@ async def test_dry_run_checks_and_runs_nothing(sdk: Any, api: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "code", "text"),
     [
-        ({"InvocationType": "Event"}, 501, "NotImplemented", "Asynchronous invocation"),
         (
             {"InvocationType": "Sometimes"},
             400,

@@ -9,6 +9,12 @@ from types import MappingProxyType
 
 import msgspec
 
+from pilotlight.model.events import (
+    DEFAULT_AGE_S,
+    DEFAULT_CONFIG,
+    DEFAULT_RETRIES,
+    AsyncConfig,
+)
 from pilotlight.model.function import LATEST, FunctionUrl, FunctionVersion
 from pilotlight.model.routing import Draw, chosen
 from pilotlight.ports.functions import Resolved
@@ -16,6 +22,7 @@ from pilotlight.ports.registry import Change
 from pilotlight.wire import records
 from pilotlight.wire.records import (
     Alias,
+    EventInvokeConfig,
     FunctionRecord,
     UnknownSchema,
     UrlRecord,
@@ -30,16 +37,27 @@ Name = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """A function as it runs: its ``$LATEST`` and its aliases."""
+    """A function as it runs: its ``$LATEST``, its aliases, and what its events are treated by."""
 
     latest: FunctionVersion
     aliases: Mapping[str, Alias]
+    event_configs: Mapping[str, AsyncConfig]
 
 
 def _function(body: bytes) -> _Function:
     """What runs as ``$LATEST``: what is served, or for a function still being made its shell."""
     record = records.decode(FunctionRecord, body)
-    return _Function(record.serving or record.current, record.aliases)
+    configs = {key: _async_config(config) for key, config in record.event_configs.items()}
+    return _Function(record.serving or record.current, record.aliases, configs)
+
+
+def _async_config(config: EventInvokeConfig) -> AsyncConfig:
+    return AsyncConfig(
+        retries=DEFAULT_RETRIES if config.retries is None else config.retries,
+        age_s=DEFAULT_AGE_S if config.age_s is None else config.age_s,
+        on_success=config.on_success,
+        on_failure=config.on_failure,
+    )
 
 
 def _version(body: bytes) -> FunctionVersion:
@@ -141,6 +159,13 @@ class Index:
                 return Resolved(function.latest, qualifier)
         version = self._versions.get((account, records.qualified_key(name, number)))
         return None if version is None else Resolved(version, qualifier)
+
+    def async_config(self, account: str, name: str, qualifier: str | None) -> AsyncConfig:
+        """See `AsyncConfigs.async_config`."""
+        function = self._functions.get((account, name))
+        if function is None:
+            return DEFAULT_CONFIG
+        return function.event_configs.get(qualifier or LATEST, DEFAULT_CONFIG)
 
     def url(self, url_id: str) -> FunctionUrl | None:
         """See `FunctionView.url`."""

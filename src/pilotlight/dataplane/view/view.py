@@ -16,6 +16,7 @@ from typing import Final
 
 from pilotlight.dataplane.view import snapshot
 from pilotlight.dataplane.view.index import Index
+from pilotlight.model.events import AsyncConfig
 from pilotlight.model.function import FunctionUrl, FunctionVersion
 from pilotlight.model.routing import Draw
 from pilotlight.ports.clock import Clock
@@ -32,7 +33,7 @@ _SAVE_EVERY_S: Final = 1.0
 
 
 class RegistryView:
-    """A `FunctionView` and the `Part` that feeds it.
+    """A `FunctionView`, an `AsyncConfigs` and the `Part` that feeds it.
 
     Args:
         path: file the view saves itself in; None keeps it in memory only.
@@ -79,6 +80,10 @@ class RegistryView:
     def resolve(self, account: str, name: str, qualifier: str | None) -> Resolved | None:
         """See the port."""
         return self._index.resolve(account, name, qualifier)
+
+    def async_config(self, account: str, name: str, qualifier: str | None) -> AsyncConfig:
+        """See `AsyncConfigs`."""
+        return self._index.async_config(account, name, qualifier)
 
     def url(self, url_id: str) -> FunctionUrl | None:
         """See the port."""

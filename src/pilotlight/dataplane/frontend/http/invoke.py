@@ -1,6 +1,8 @@
 """``POST /2015-03-31/functions/{FunctionName}/invocations``, answered on the connection.
 
-Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+Also ``/2014-11-13/functions/{FunctionName}/invoke-async``, the deprecated way to say ``Event``.
+
+Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html and API_InvokeAsync.html
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -26,11 +29,13 @@ from pilotlight.dataplane.frontend.http.route import Call, Reply
 from pilotlight.dataplane.frontend.http.trace import trace_id
 from pilotlight.model import limits
 from pilotlight.model.errors import ApiError, PlatformError
+from pilotlight.model.events import Event
 from pilotlight.model.function import LATEST, FunctionState, FunctionVersion
 from pilotlight.model.ids import RequestId
 from pilotlight.model.invocation import Invocation, InvocationResult
 from pilotlight.ports.auth import Caller, SignedRequest
 from pilotlight.ports.clock import Clock
+from pilotlight.ports.events import EventAcceptor
 from pilotlight.ports.functions import FunctionView
 from pilotlight.ports.ids import IdSource
 from pilotlight.ports.invoke import Invoker
@@ -41,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _PREFIX = b"/2015-03-31/functions/"
 _SUFFIX = b"/invocations"
+_ASYNC_PATH = re.compile(rb"/2014-11-13/functions/([^/]+)/invoke-async/?")
 _TYPES = "Event, RequestResponse, DryRun"
 _LOG_TYPES = "None, Tail"
 _CACHED_NAMES = 4096
@@ -66,6 +72,7 @@ class InvokeRoute:
         gate: Gate,
         view: FunctionView,
         invoker: Invoker,
+        events: EventAcceptor,
         clock: Clock,
         ids: IdSource,
         rates: RateLimits | None = None,
@@ -73,6 +80,7 @@ class InvokeRoute:
         self.gate = gate
         self.view = view
         self.invoker = invoker
+        self.events = events
         self.clock = clock
         self.ids = ids
         self.charge = (rates or Unlimited()).charge
@@ -81,9 +89,14 @@ class InvokeRoute:
     def open(self, head: RequestHead) -> Call | Answer | None:
         """Check key, scope and date of an invocation before its body is read."""
         path = head.path
-        if head.method != b"POST" or not path.startswith(_PREFIX) or not path.endswith(_SUFFIX):
+        if head.method != b"POST":
             return None
-        name = path[len(_PREFIX) : -len(_SUFFIX)]
+        if path.startswith(_PREFIX) and path.endswith(_SUFFIX):
+            name, is_event = path[len(_PREFIX) : -len(_SUFFIX)], False
+        elif (found := _ASYNC_PATH.fullmatch(path)) is not None:
+            name, is_event = found[1], True
+        else:
+            return None
         if not name or b"/" in name:
             return None
         request_id = self.ids.uuid()
@@ -91,7 +104,7 @@ class InvokeRoute:
             pending = self.gate.begin(SignedRequest(b"POST", path, head.query, head.headers))
         except PlatformError as error:
             return error_answer(error, request_id)
-        return _InvokeCall(self, head, name, request_id, pending)
+        return _InvokeCall(self, head, name, request_id, pending, is_event=is_event)
 
     def name_of(self, name: bytes, query: bytes) -> FunctionName:
         """The function that path and query name, from memory after the first time.
@@ -111,7 +124,16 @@ class InvokeRoute:
 class _InvokeCall:
     """One invocation between its head and its answer."""
 
-    __slots__ = ("_head", "_name", "_pending", "_reply", "_request_id", "_route", "_trace")
+    __slots__ = (
+        "_head",
+        "_is_event",
+        "_name",
+        "_pending",
+        "_reply",
+        "_request_id",
+        "_route",
+        "_trace",
+    )
 
     body_limit = limits.SYNC_PAYLOAD_BYTES
     wants_digest = True
@@ -123,7 +145,10 @@ class _InvokeCall:
         name: bytes,
         request_id: str,
         pending: PendingCaller,
+        *,
+        is_event: bool,
     ) -> None:
+        self._is_event = is_event
         self._route = route
         self._head = head
         self._name = name
@@ -149,20 +174,18 @@ class _InvokeCall:
         options = read_options(self._head)
         name = route.name_of(self._name, self._head.query)
         function = _resolve(route.view, caller, name)
-        if options.kind == "DryRun":
+        if options.kind == "DryRun" and not self._is_event:
             # As recorded from the service: no executed version on a dry run.
             reply(Answer(204, f"x-amzn-RequestId: {self._request_id}\r\n".encode("ascii"), b""))
             return
-        if options.kind == "Event":
-            raise ApiError(
-                "NotImplemented",
-                "Asynchronous invocation (InvocationType Event) is not implemented yet. Use"
-                " InvocationType RequestResponse.",
-                status=501,
-            )
         if body:
             check_event(body)
         self._trace = trace_id(options.trace, self._request_id, route.clock.wall())
+        if self._is_event or options.kind == "Event":
+            check_event_size(body)
+            self._reply = reply
+            route.events.accept(self._event(caller, name, body), self._accepted)
+            return
         self._reply = reply
         route.invoker.submit(
             Invocation(
@@ -177,6 +200,28 @@ class _InvokeCall:
             ),
             self._done,
         )
+
+    def _event(self, caller: Caller, name: FunctionName, body: bytes) -> Event:
+        return Event(
+            request_id=self._request_id,
+            account=caller.account,
+            region=caller.region,
+            function=name.name,
+            qualifier=name.qualifier,
+            payload=body or b"{}",
+            trace_id=self._trace,
+            accepted_s=self._route.clock.wall(),
+        )
+
+    def _accepted(self, error: PlatformError | None) -> None:
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        if error is not None:
+            reply(self.failed(error))
+            return
+        headers = f"x-amzn-RequestId: {self._request_id}\r\nX-Amzn-Trace-Id: {self._trace}\r\n"
+        reply(Answer(202, headers.encode("ascii"), b""))
 
     def _done(self, result: InvocationResult | PlatformError) -> None:
         reply, self._reply = self._reply, None
@@ -316,6 +361,20 @@ def payload_too_large() -> ApiError:
         f"Request must be smaller than {limits.SYNC_PAYLOAD_BYTES} bytes for the"
         " InvokeFunction operation",
     )
+
+
+def check_event_size(payload: bytes) -> None:
+    """Refuse a payload above the limit of asynchronous invocations.
+
+    Raises:
+        ApiError: RequestTooLargeException.
+    """
+    if len(payload) > limits.ASYNC_PAYLOAD_BYTES:
+        raise ApiError(
+            "RequestTooLargeException",
+            f"{len(payload)} byte payload is too large for the Event invocation type"
+            f" (limit {limits.ASYNC_PAYLOAD_BYTES} bytes)",
+        )
 
 
 def error_answer(error: Exception, request_id: str) -> Answer:
