@@ -31,6 +31,12 @@ def ended(data_dir: Path) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     return {row[0]: (row[1], json.loads(row[2])) for row in rows}
 
 
+def failed_payloads(data_dir: Path, function: str) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(data_dir / "queue.db")) as database:
+        query = "select payload from ended where function = ? and condition != 'Success'"
+        return [json.loads(row[0]) for row in database.execute(query, (function,))]
+
+
 def waiting(data_dir: Path) -> int:
     with contextlib.closing(sqlite3.connect(data_dir / "queue.db")) as database:
         (count,) = database.execute("select count(*) from events").fetchone()
@@ -64,6 +70,39 @@ def test_a_failing_function_is_retried_with_the_same_request_id(tmp_path: Path) 
         condition, attempts = ended(platform.data_dir)[request_id]
         assert condition == "RetriesExhausted"
         assert [a["detail"] for a in attempts] == [f"ValueError: {request_id}"] * 3
+
+
+def test_a_failure_goes_to_its_destination_as_configured(
+    api: Any, platform: Platform, deploy: Deploy
+) -> None:
+    failing = deploy("def handler(event, context):\n    raise ValueError('no')\n")
+    told = deploy("def handler(event, context):\n    raise ValueError('keeps its event')\n")
+    api.put_function_event_invoke_config(FunctionName=told, MaximumRetryAttempts=0)
+    target = api.get_function_configuration(FunctionName=told)["FunctionArn"]
+    api.put_function_event_invoke_config(
+        FunctionName=failing,
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": target}},
+    )
+    answer = api.invoke(FunctionName=failing, InvocationType="Event", Payload=b'{"n": 7}')
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    kept: list[Any] = []
+    for _ in eventually(30):
+        if kept := failed_payloads(platform.data_dir, told):
+            break
+    (record,) = kept
+    assert record["requestContext"] == {
+        "requestId": request_id,
+        "functionArn": f"arn:aws:lambda:us-east-1:000000000000:function:{failing}:$LATEST",
+        "condition": "RetriesExhausted",
+        "approximateInvokeCount": 1,
+    }
+    assert record["requestPayload"] == {"n": 7}
+    assert record["responseContext"] == {
+        "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"
+    }  # fmt: skip
+    assert record["responsePayload"]["errorType"] == "ValueError"
+    assert ended(platform.data_dir)[request_id][0] == "RetriesExhausted"
 
 
 # botocore leaves the socket of a request that was cut off to the collector.

@@ -25,7 +25,7 @@ from pilotlight.model.function import (
     Isolation,
     UpdateStatus,
 )
-from pilotlight.wire.records import FunctionRecord, PendingChange, Policy
+from pilotlight.wire.records import EventInvokeConfig, FunctionRecord, PendingChange, Policy
 
 CREATE = "create"
 UPDATE = "update"
@@ -191,7 +191,17 @@ def without_qualifier(record: FunctionRecord, qualifier: str) -> FunctionRecord:
 
     A URL stays, as the service keeps it, but nobody is admitted to it any more.
     """
-    return with_policy(record, qualifier, None)
+    return with_event_config(with_policy(record, qualifier, None), qualifier, None)
+
+
+def with_event_config(
+    record: FunctionRecord, qualifier: str, config: EventInvokeConfig | None
+) -> FunctionRecord:
+    """The record with another treatment of a qualifier's events, or with the default one."""
+    configs = {key: value for key, value in record.event_configs.items() if key != qualifier}
+    if config is not None:
+        configs[qualifier] = config
+    return msgspec.structs.replace(record, event_configs=configs)
 
 
 def with_url(record: FunctionRecord, qualifier: str, url: FunctionUrl | None) -> FunctionRecord:
