@@ -21,6 +21,10 @@ NOTES = {
     "UpdateFunctionCode": "zip packages",
     "UpdateFunctionConfiguration": "settings that cannot act here are stored and returned",
     "CreateFunctionUrlConfig": "answers are buffered; RESPONSE_STREAM is stored",
+    "PutProvisionedConcurrencyConfig": "environments are started and kept; the status counts them",
+    "PutRuntimeManagementConfig": "stored and returned: runtimes are the host's",
+    "PutFunctionRecursionConfig": "stored and returned",
+    "PutFunctionScalingConfig": "stored and returned: there are no capacity providers",
     "AddPermission": "for functions, versions and aliases",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,35 @@ class FunctionView(Protocol):
     def url(self, url_id: str) -> FunctionUrl | None:
         """The function URL with this label, or None."""
         ...
+
+
+class ServingView(FunctionView, Protocol):
+    """What a frontend's own decisions need besides."""
+
+    @property
+    def reservations(self) -> Mapping[tuple[str, str], int]:
+        """Reserved concurrency by account and function, of those that have any."""
+        ...
+
+    @property
+    def provisioned(self) -> Mapping[tuple[str, str, str], int]:
+        """Environments to keep ready by account, function and version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is ready of the environments to keep for a version.
+
+    Attributes:
+        allocated: environments that are ready or run something, at most those to keep.
+        available: those of them that run nothing.
+        failure: why the last start failed, as ``StatusReason`` of the API; None after a success.
+    """
+
+    allocated: int = 0
+    available: int = 0
+    failure: str | None = None
 
 
 class ViewBarrier(Protocol):

@@ -74,6 +74,9 @@ class Placement(Protocol):
     async def credits(self, frontend: str, epoch: int, account: str, wanted: int) -> CreditGrant:
         """Grant at least ``wanted`` credits if the account has them, else what there is.
 
+        ``account`` is the name of an account, for what its functions share, or
+        ``account/function`` for what a function has reserved.
+
         Unused credits of other frontends are recalled before an answer falls short.
 
         Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from pilotlight.control.gateway import (
     StaticAuthenticator,
     create_app,
 )
-from pilotlight.control.placement import PlacementService
+from pilotlight.control.placement import PlacementService, credit_limit
 from pilotlight.control.registry import (
     BlobCollector,
     Functions,
@@ -57,6 +57,7 @@ from pilotlight.model.function import Isolation
 from pilotlight.model.ids import AccountId, RuntimeName
 from pilotlight.observability.logstore import LogStore, LogStoreLimits
 from pilotlight.observability.prometheus import PrometheusTelemetry
+from pilotlight.ports.functions import Kept
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
 from pilotlight.roles import memory, rates, reports, tokens
 from pilotlight.roles.prepared import Prepared
@@ -159,7 +160,7 @@ class _Assembly:
         placement = PlacementService(
             [worker],
             self._ids,
-            lambda _: self._settings.concurrency_limit,
+            lambda name: credit_limit(name, view.reservations, self._settings.concurrency_limit),
             default_isolation=self._settings.isolation,
             charge_mib=self._worker_settings().charge_mib,
         )
@@ -178,7 +179,7 @@ class _Assembly:
         role: AllInOne  # the readiness report looks at it once it is there
         app = create_app(
             GatewayParts(
-                services=self._services(control, stores, urls.address[1]),
+                services=self._services(control, stores, invoker.kept, urls.address[1]),
                 authenticator=gate,
                 links=CodeLinks(self._root(), clock=self._clock),
                 blobs=stores.blobs,
@@ -268,7 +269,13 @@ class _Assembly:
             ),
         )
 
-    def _services(self, control: _Control, stores: _Stores, url_port: int) -> Services:
+    def _services(
+        self,
+        control: _Control,
+        stores: _Stores,
+        kept: Callable[[str, str, str], Kept],
+        url_port: int,
+    ) -> Services:
         limit = self._settings.concurrency_limit
 
         scheme = "http" if self._tls is None else "https"
@@ -286,6 +293,7 @@ class _Assembly:
             guard=control.guard,
             clock=self._clock,
             ids=self._ids,
+            kept=kept,
             url_of=url_of,
         )
 

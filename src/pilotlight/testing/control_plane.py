@@ -43,6 +43,7 @@ from pilotlight.model.function import Code, merged_digest
 from pilotlight.model.ids import AccountId, Digest, RuntimeName
 from pilotlight.ports.blobs import BlobStore
 from pilotlight.ports.code import AcceptedCode, CodeIntake
+from pilotlight.ports.functions import Kept
 from pilotlight.ports.registry import RegistryStore
 from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
 from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
@@ -193,6 +194,7 @@ class ControlPlane:
             guard=guard,
             clock=clock,
             ids=ids,
+            kept=lambda *_: Kept(),
             url_of=lambda url_id, region: f"http://{url_id}.lambda-url.{region}.localhost:9701/",
         )
         self.gateway = GatewayParts(

@@ -383,6 +383,8 @@ class OneView:
 
     def __init__(self) -> None:
         self.revision = 1
+        self.reservations: dict[tuple[str, str], int] = {}
+        self.provisioned: dict[tuple[str, str, str], int] = {}
         self._functions: dict[tuple[str, str, str], FunctionVersion] = {}
 
     def put(self, function: FunctionVersion) -> FunctionVersion:

@@ -90,6 +90,20 @@ class EventInvokeConfig(msgspec.Struct, frozen=True, kw_only=True):
     last_modified_s: float
 
 
+class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
+    """Environments that are to be kept ready for a version or an alias."""
+
+    requested: int
+    modified_wall_s: float
+
+
+class RuntimeManagement(msgspec.Struct, frozen=True, kw_only=True):
+    """When the runtime of a version is updated; the ARN is for ``Manual``."""
+
+    update_on: str
+    version_arn: str | None = None
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """A record of any kind; ``schema`` is that of the release that wrote it."""
 
@@ -114,6 +128,11 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
         published: bytes of each published version's package, by the version's number, in order.
             Each has a `VersionRecord` of its own, written by the same commit.
         next_version: number of the version to be published next; none is given twice.
+        reserved: concurrency reserved for the function, which is its limit too; None for none.
+        provisioned: by qualifier, a version or an alias.
+        runtime_management: by version, ``$LATEST`` for the function itself.
+        recursive_loop: what happens to recursive invocations, None for the default.
+        scaling: ``FunctionScalingConfig`` by qualifier, as the API shows it.
     """
 
     current: FunctionVersion
@@ -126,6 +145,11 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
     aliases: Mapping[str, Alias] = {}
     published: Mapping[str, int] = {}
     next_version: int = 1
+    reserved: int | None = None
+    provisioned: Mapping[str, Provisioned] = {}
+    runtime_management: Mapping[str, RuntimeManagement] = {}
+    recursive_loop: str | None = None
+    scaling: Mapping[str, Mapping[str, int]] = {}
 
 
 class VersionRecord(Stored, frozen=True, kw_only=True):

@@ -18,7 +18,9 @@ async def get_account_settings(services: Services, call: Call) -> dict[str, Any]
             "CodeSizeUnzipped": limits.UNZIPPED_BYTES,
             "CodeSizeZipped": limits.PACKAGE_BYTES,
             "ConcurrentExecutions": config.concurrent_executions,
-            "UnreservedConcurrentExecutions": config.concurrent_executions,
+            "UnreservedConcurrentExecutions": max(
+                0, config.concurrent_executions - stored.reserved
+            ),
         },
         "AccountUsage": {"TotalCodeSize": stored.code_bytes, "FunctionCount": stored.functions},
     }

@@ -171,6 +171,8 @@ async def get_function(services: Services, call: Call) -> dict[str, Any]:
             "Location": call.code_link(found.version.code.package),
         },
     }
+    if found.record.reserved is not None:
+        answer["Concurrency"] = {"ReservedConcurrentExecutions": found.record.reserved}
     if found.record.tags:
         answer["Tags"] = dict(found.record.tags)
     return answer
@@ -260,13 +262,6 @@ async def delete_function(services: Services, call: Call) -> dict[str, Any]:
         call.scope.account, reference.name, rule, absent=function_not_found(reference.arn)
     )
     return {"StatusCode": 204}
-
-
-async def get_function_concurrency(services: Services, call: Call) -> dict[str, Any]:
-    """GetFunctionConcurrency: no function has reserved concurrency."""
-    reference = unqualified(reference_of(call))
-    await latest(services, reference)
-    return {}
 
 
 async def get_function_code_signing_config(services: Services, call: Call) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pilotlight.control.registry import Functions, Scope, Transitions, UploadGua
 from pilotlight.control.registry.layers import Layers
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeIntake
+from pilotlight.ports.functions import Kept
 from pilotlight.ports.ids import IdSource
 
 
@@ -20,6 +21,7 @@ class Services:
 
     Attributes:
         usage: what accounts store, for their quotas.
+        kept: what is ready of the environments to keep, by account, function and version.
         guard: keeps the collector away from packages that are about to be named.
         url_of: address of a function URL, from its id and the call's region.
     """
@@ -33,6 +35,7 @@ class Services:
     guard: UploadGuard
     clock: Clock
     ids: IdSource
+    kept: Callable[[str, str, str], Kept]
     url_of: Callable[[str, str], str]
 
 

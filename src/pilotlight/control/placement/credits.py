@@ -23,6 +23,11 @@ class AccountCredits:
         """Credits no one holds; 0 while a lowered limit is still exceeded."""
         return max(0, self.limit - sum(self._held.values()))
 
+    @property
+    def excess(self) -> int:
+        """Credits held beyond a limit that was lowered."""
+        return max(0, sum(self._held.values()) - self.limit)
+
     def held_by(self, holder: str) -> int:
         """Credits of one holder."""
         return self._held.get(holder, 0)

@@ -51,6 +51,21 @@ def _rank(candidate: Candidate, charge_mib: int) -> tuple[bool, bool, int, int, 
     )
 
 
+def credit_limit(name: str, reservations: Mapping[tuple[str, str], int], most: int) -> int:
+    """How many credits there are of one kind.
+
+    Args:
+        name: an account, for what its functions share; ``account/function`` for what is reserved.
+        reservations: by account and function.
+        most: of an account, reservations included.
+    """
+    account, _, function = name.partition("/")
+    if function:
+        return reservations.get((account, function), 0)
+    reserved = sum(count for (owner, _), count in reservations.items() if owner == account)
+    return max(0, most - reserved)
+
+
 def grant(limit: int, held: Mapping[str, int], live: Collection[str], wanted: int) -> int:
     """Credits to give now, out of what no one holds.
 

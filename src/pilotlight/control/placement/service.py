@@ -31,7 +31,7 @@ class PlacementService:
     Args:
         workers: links to all workers; the sequence may change while the service lives.
         ids: source of environment identities.
-        limit_of: concurrency limit of an account.
+        limit_of: credits of one kind, see `credit_limit`; it may change at any time.
         default_isolation: what a function without a wish of its own gets.
         charge_mib: memory an environment with this limit is charged with.
     """
@@ -107,9 +107,20 @@ class PlacementService:
         return Placed(EnvironmentId(self._ids.uuid().replace("-", "")), worker, epoch)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Return the credits of dead epochs as their last invocations end; until cancelled."""
+        """Keep credits within limits, and return those of dead epochs; until cancelled."""
         ready()
-        await every(1.0, self.reclaim)
+        await every(1.0, self._tend)
+
+    async def _tend(self) -> None:
+        await self.reclaim()
+        await self.trim()
+
+    async def trim(self) -> None:
+        """Recall unused credits beyond limits that were lowered."""
+        for name in list(self._accounts):
+            excess = self._ledger(name).excess
+            if excess:
+                await self._recall("", name, excess)
 
     async def reclaim(self) -> None:
         """Release the credits of dead epochs, each once no worker runs anything of it."""

@@ -191,7 +191,13 @@ def without_qualifier(record: FunctionRecord, qualifier: str) -> FunctionRecord:
 
     A URL stays, as the service keeps it, but nobody is admitted to it any more.
     """
-    return with_event_config(with_policy(record, qualifier, None), qualifier, None)
+    kept = {key: value for key, value in record.provisioned.items() if key != qualifier}
+    managed = {key: value for key, value in record.runtime_management.items() if key != qualifier}
+    scaling = {key: value for key, value in record.scaling.items() if key != qualifier}
+    rest = msgspec.structs.replace(
+        record, provisioned=kept, runtime_management=managed, scaling=scaling
+    )
+    return with_event_config(with_policy(rest, qualifier, None), qualifier, None)
 
 
 def with_event_config(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -23,59 +23,72 @@ _PAGE: Final = 1000
 
 @dataclass(slots=True)
 class Usage:
-    """Of one account."""
+    """Of one account, or of one record of it.
+
+    Attributes:
+        functions: how many.
+        code_bytes: of all versions of all functions, and of all layers.
+        reserved: concurrency that is not shared: what functions have reserved, and what is
+            provisioned for functions that have reserved nothing.
+    """
 
     functions: int = 0
     code_bytes: int = 0
+    reserved: int = 0
+
+    def add(self, other: Usage, sign: int = 1) -> None:
+        """Count another one in, or out."""
+        self.functions += sign * other.functions
+        self.code_bytes += sign * other.code_bytes
+        self.reserved += sign * other.reserved
 
 
 class UsageLedger:
     """Usage by account. What it answers contains every commit that was finished when it was asked.
 
-    Memory: one number for each function and layer version.
+    Memory: three numbers for each function and layer version.
     """
 
     def __init__(self, store: RegistryStore) -> None:
         self._store = store
         self._one_reader = asyncio.Lock()
+        self._one_decision = asyncio.Lock()
         self._reset()
 
     async def of(self, account: str) -> Usage:
-        """Functions of an account, and the code bytes of all their versions and of all layers."""
+        """What an account uses now."""
         async with self._one_reader:
             try:
                 await self._advance()
             except FeedCompacted:
                 self._reset()
                 await self._advance()
-            known = self._accounts[account]
-            return Usage(known.functions, known.code_bytes)
+            return replace(self._accounts[account])
+
+    def deciding(self) -> asyncio.Lock:
+        """Hold it from a check of a quota to the commit that uses it."""
+        return self._one_decision
 
     def _reset(self) -> None:
         self._revision = 0
-        self._bytes: dict[tuple[str, str, str], int] = {}
+        self._counted: dict[tuple[str, str, str], Usage] = {}
         self._accounts: defaultdict[str, Usage] = defaultdict(Usage)
 
     async def _advance(self) -> None:
         while changes := await self._store.changes(self._revision, _PAGE):
             for change in changes:
-                if change.kind in _SIZES:
+                if change.kind in _COUNT:
                     self._count(change)
                 self._revision = max(self._revision, change.revision)
 
     def _count(self, change: Change) -> None:
         usage, name = self._accounts[change.account], (change.kind, change.account, change.key)
-        is_function = change.kind == records.FUNCTION
-        former = self._bytes.pop(name, None)
+        former = self._counted.pop(name, None)
         if former is not None:
-            usage.functions -= is_function
-            usage.code_bytes -= former
-        if change.body is None:
-            return
-        size = _SIZES[change.kind](change.body)
-        self._bytes[name] = size
-        usage.functions += is_function
-        usage.code_bytes += size
+            usage.add(former, -1)
+        if change.body is not None:
+            counted = self._counted[name] = _COUNT[change.kind](change.body)
+            usage.add(counted)
 
 
 def code_bytes(record: FunctionRecord) -> int:
@@ -83,11 +96,25 @@ def code_bytes(record: FunctionRecord) -> int:
     return record.current.code.size_bytes + sum(record.published.values())
 
 
-_SIZES: Mapping[str, Callable[[bytes], int]] = MappingProxyType(
-    {
-        records.FUNCTION: lambda body: code_bytes(records.decode(FunctionRecord, body)),
-        records.LAYER_VERSION: lambda body: (
-            records.decode(LayerVersionRecord, body).code.size_bytes
-        ),
-    }
+def provisioned_of(record: FunctionRecord) -> int:
+    """Environments to keep ready for a function, all qualifiers together."""
+    return sum(provisioned.requested for provisioned in record.provisioned.values())
+
+
+def reserved_of(record: FunctionRecord) -> int:
+    """Concurrency that a function takes from what others share."""
+    return provisioned_of(record) if record.reserved is None else record.reserved
+
+
+def _function(body: bytes) -> Usage:
+    record = records.decode(FunctionRecord, body)
+    return Usage(1, code_bytes(record), reserved_of(record))
+
+
+def _layer_version(body: bytes) -> Usage:
+    return Usage(code_bytes=records.decode(LayerVersionRecord, body).code.size_bytes)
+
+
+_COUNT: Mapping[str, Callable[[bytes], Usage]] = MappingProxyType(
+    {records.FUNCTION: _function, records.LAYER_VERSION: _layer_version}
 )

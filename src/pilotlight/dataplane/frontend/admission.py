@@ -13,9 +13,11 @@ from pilotlight.ports.invoke import Done
 
 
 class Account:
-    """Credits of one account.
+    """Credits that functions share: those of an account, or of one function that reserved its own.
 
     Attributes:
+        name: see `pilotlight.ports.placement.Placement.credits`.
+        is_reserved: they are of one function.
         held: credits granted to this frontend.
         running: credits in use; never more than were held when they were taken.
         asking: placement has been asked and has not answered.
@@ -23,10 +25,11 @@ class Account:
         pending: requests that wait for placement's answer.
     """
 
-    __slots__ = ("asking", "held", "name", "pending", "refused_until_s", "running")
+    __slots__ = ("asking", "held", "is_reserved", "name", "pending", "refused_until_s", "running")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_reserved = "/" in name
         self.held = 0
         self.running = 0
         self.asking = False

@@ -17,7 +17,7 @@ from pilotlight.model.errors import IsolationMissing, PlatformError
 from pilotlight.model.function import FunctionState, FunctionVersion
 from pilotlight.model.invocation import Invocation, InvocationResult
 from pilotlight.ports.clock import Clock
-from pilotlight.ports.functions import FunctionView
+from pilotlight.ports.functions import Kept, ServingView
 from pilotlight.ports.invoke import Done
 from pilotlight.ports.placement import NoCapacity, Placement, UnknownFrontend
 from pilotlight.ports.telemetry import Telemetry
@@ -44,7 +44,7 @@ class FrontendInvoker:
 
     def __init__(
         self,
-        view: FunctionView,
+        view: ServingView,
         placement: Placement,
         workers: Mapping[str, WorkerLink],
         telemetry: Telemetry,
@@ -88,17 +88,29 @@ class FrontendInvoker:
         if self._is_draining or self._group is None:
             done(refusals.draining())
             return
-        account = self._accounts.get(function.account)
-        if account is None:
-            account = self._accounts[function.account] = Account(function.account)
+        reservations = self._view.reservations
+        reserved = reservations.get((function.account, function.name)) if reservations else None
+        account = self._credits_of(function, is_reserved=reserved is not None)
+        if reserved is not None and account.running >= reserved:
+            self._throttle(account, function, done)  # also before placement knows a lower limit
+            return
         if account.running >= account.held:
             self._admit_later(account, invocation, done)
             return
         account.running += 1
         pool = self._pools.get(function.identity)
-        if pool is None:
+        if pool is None or pool.account is not account:
             pool = self._open_pool(function, account)
         pool.submit(invocation, done)
+
+    def _credits_of(self, function: FunctionVersion, *, is_reserved: bool) -> Account:
+        name: str = function.account
+        if is_reserved:
+            name = f"{name}/{function.name}"
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account(name)
+        return account
 
     async def invoke(self, invocation: Invocation) -> InvocationResult:
         """Run an invocation and wait for it; see `Invoker`."""
@@ -148,10 +160,10 @@ class FrontendInvoker:
 
     def _admit_later(self, account: Account, invocation: Invocation, done: Done) -> None:
         if self._clock.monotonic() < account.refused_until_s:
-            self._throttle(invocation.function, done)
+            self._throttle(account, invocation.function, done)
             return
         if len(account.pending) >= self._settings.max_waiters:
-            self._throttle(invocation.function, done)
+            self._throttle(account, invocation.function, done)
             return
         account.pending.append((invocation, done))
         if not account.asking and self._group is not None:
@@ -205,17 +217,22 @@ class FrontendInvoker:
         while account.pending:
             invocation, done = account.pending.popleft()
             if error is None:
-                self._throttle(invocation.function, done)
+                self._throttle(account, invocation.function, done)
             else:
                 done(error)
 
-    def _throttle(self, function: FunctionVersion, done: Done) -> None:
-        self._telemetry.throttled(function, refusals.CONCURRENCY)
-        done(refusals.throttled())
+    def _throttle(self, account: Account, function: FunctionVersion, done: Done) -> None:
+        reason = refusals.RESERVED if account.is_reserved else refusals.CONCURRENCY
+        self._telemetry.throttled(function, reason)
+        done(refusals.throttled(reason))
 
     # Pools.
 
     def _open_pool(self, function: FunctionVersion, account: Account) -> Pool:
+        former = self._pools.pop(function.identity, None)
+        if former is not None:  # its credits are of another kind: what runs returns them there
+            former.retire()
+            self._old_pools.append(former)
         pool = Pool(
             function,
             account,
@@ -237,6 +254,27 @@ class FrontendInvoker:
             if not pool.is_retired and (current is None or current.function.identity != identity):
                 pool.retire()
 
+    def kept(self, account: str, name: str, version: str) -> Kept:
+        """What is ready of the environments to keep for a version."""
+        resolved = self._view.resolve(account, name, version)
+        pool = None if resolved is None else self._pools.get(resolved.function.identity)
+        return Kept() if pool is None else pool.kept
+
+    def _keep_ready(self) -> None:
+        """Tell pools how many environments to keep; open those that nobody has called yet."""
+        wanted: dict[tuple[str, str, str, str], int] = {}
+        for (account, name, version), count in self._view.provisioned.items():
+            resolved = self._view.resolve(account, name, version)
+            if resolved is None or resolved.function.state is not _ACTIVE:
+                continue
+            function = resolved.function
+            wanted[function.identity] = count
+            if function.identity not in self._pools:
+                reserved = (account, name) in self._view.reservations
+                self._open_pool(function, self._credits_of(function, is_reserved=reserved))
+        for identity, pool in self._pools.items():
+            pool.keep = wanted.get(identity, 0)
+
     async def _sweep(self) -> None:
         if not self._has_epoch:
             await self._rejoin()
@@ -244,6 +282,7 @@ class FrontendInvoker:
         if self._view.revision != self._seen_revision:
             self._seen_revision = self._view.revision
             self._retire_outdated()
+        self._keep_ready()
         for identity, pool in list(self._pools.items()):
             pool.sweep(now_s)
             is_old = pool.is_retired or now_s - pool.used_s > self._settings.empty_pool_s

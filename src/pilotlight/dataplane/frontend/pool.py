@@ -17,9 +17,12 @@ from pilotlight.model.errors import PlatformError
 from pilotlight.model.function import FunctionVersion
 from pilotlight.model.invocation import Invocation, InvocationResult
 from pilotlight.ports.clock import Clock
+from pilotlight.ports.functions import Kept
 from pilotlight.ports.invoke import Done, StreamTaker
 from pilotlight.ports.telemetry import Telemetry
 from pilotlight.ports.worker import EnvironmentHandle, StartFailure, StartFault
+
+_INIT_FAILURE = "FUNCTION_ERROR_INIT_FAILURE"
 
 
 class Waiting:
@@ -173,6 +176,7 @@ class Pool:
         function: the version; its identity never changes, an update makes a new pool.
         epoch: the frontend's epoch.
         now_s: reads the monotonic clock.
+        keep: environments to keep ready, called or not (provisioned concurrency).
         is_retired: an update or a deletion replaced the version: what waits is still served,
             and every environment ends as soon as nothing does.
     """
@@ -192,6 +196,7 @@ class Pool:
         self.account = account
         self.epoch = epoch
         self.pace = Pace(settings.prefetch_depth)
+        self.keep = 0
         self.is_retired = False
         self.used_s = clock.monotonic()
         self.now_s = clock.monotonic
@@ -207,11 +212,21 @@ class Pool:
         self._starting_bound = 0
         self._blocked_until_s = 0.0
         self._why_blocked = ""
+        self._keep_after_s = 0.0
+        self._keep_failure: str | None = None
 
     @property
     def is_empty(self) -> bool:
         """Nothing is owned, awaited or wanted."""
-        return not (self._ready or self._starting or self._starting_bound or self._waiters)
+        return not (
+            self._ready or self._starting or self._starting_bound or self._waiters or self.keep
+        )
+
+    @property
+    def kept(self) -> Kept:
+        """What is ready of the environments to keep."""
+        allocated = min(len(self._ready), self.keep)
+        return Kept(allocated, min(len(self._idle), allocated), self._keep_failure)
 
     @property
     def waiting(self) -> int:
@@ -273,6 +288,7 @@ class Pool:
     def started(self, slot: Slot) -> None:
         """An environment is ready."""
         self._ended_start(slot)
+        self._keep_failure = None
         self._ready.add(slot)
         waiting, slot.bound = slot.bound, None
         if waiting is None:
@@ -295,6 +311,10 @@ class Pool:
             self._telemetry.waiters(-1)
         if waiting is not None:
             self._after_failure(waiting, failure)
+        elif self.keep:
+            is_own = failure.fault is StartFault.INIT
+            self._keep_failure = _INIT_FAILURE if is_own else str(failure.error)
+            self._keep_after_s = self.now_s() + self._settings.keep_retry_s
         self.start_needed()
 
     def lost(self, slot: Slot, unanswered: deque[tuple[Invocation, Done]]) -> None:
@@ -330,12 +350,26 @@ class Pool:
             error = refusals.waited_too_long(self.function, budget_s, self._why_blocked)
             self._refuse(waiting, error)
         self.start_needed()
+        self._start_kept(now_s)
         if not self.is_empty:
             self.used_s = now_s
+
+    def _start_kept(self, now_s: float) -> None:
+        """Start what is missing of the environments to keep, within the burst rule."""
+        missing = self.keep - len(self._ready) - self._starting - self._starting_bound
+        if (
+            missing <= 0
+            or self.is_retired
+            or now_s < max(self._keep_after_s, self._blocked_until_s)
+        ):
+            return
+        for _ in range(self._burst.take(missing, now_s)):
+            self._begin(Slot(self))
 
     def retire(self) -> None:
         """End every environment as it becomes idle; what waits is still served."""
         self.is_retired = True
+        self.keep = 0
         idle, self._idle = self._idle, []
         for slot in idle:
             slot.retire()

@@ -16,9 +16,12 @@ class Unavailable(PlatformError):
     retryable = True
 
 
-def throttled() -> Throttled:
-    """The account has no concurrency left."""
-    return Throttled(CONCURRENCY)
+RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
+
+
+def throttled(reason: str = CONCURRENCY) -> Throttled:
+    """The account, or what the function has reserved of it, has no concurrency left."""
+    return Throttled(reason)
 
 
 def not_active(function: FunctionVersion) -> ApiError:

@@ -22,6 +22,7 @@ class FrontendSettings:
         refusal_s: how long an account stays refused without asking placement again, once
             placement had no credit left: a flood of refused requests must cost little.
         capacity_retry_s: pause before a worker is asked again after there was no room.
+        keep_retry_s: pause before another environment to keep is started after one failed.
         start_attempts: sandboxes tried for one invocation when the platform fails to make them.
         prefetch_depth: most invocations in one environment, the running one included; 1 switches
             prefetch off.
@@ -38,6 +39,7 @@ class FrontendSettings:
     burst_window_s: float = COLD_START_WINDOW_S
     refusal_s: float = 0.05
     capacity_retry_s: float = 0.25
+    keep_retry_s: float = 5.0
     start_attempts: int = 2
     prefetch_depth: int = 4
     side_by_side: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))

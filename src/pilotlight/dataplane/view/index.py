@@ -42,13 +42,26 @@ class _Function:
     latest: FunctionVersion
     aliases: Mapping[str, Alias]
     event_configs: Mapping[str, AsyncConfig]
+    reserved: int | None
+    provisioned: Mapping[str, int]
+
+    def kept(self) -> dict[str, int]:
+        """Environments to keep ready, by version."""
+        kept: dict[str, int] = {}
+        for qualifier, count in self.provisioned.items():
+            alias = self.aliases.get(qualifier)
+            kept[qualifier if alias is None else alias.version] = count
+        return kept
 
 
 def _function(body: bytes) -> _Function:
     """What runs as ``$LATEST``: what is served, or for a function still being made its shell."""
     record = records.decode(FunctionRecord, body)
     configs = {key: _async_config(config) for key, config in record.event_configs.items()}
-    return _Function(record.serving or record.current, record.aliases, configs)
+    provisioned = {key: value.requested for key, value in record.provisioned.items()}
+    return _Function(
+        record.serving or record.current, record.aliases, configs, record.reserved, provisioned
+    )
 
 
 def _async_config(config: EventInvokeConfig) -> AsyncConfig:
@@ -91,6 +104,8 @@ class Index:
         self._functions: dict[tuple[str, str], _Function] = {}
         self._versions: dict[tuple[str, str], FunctionVersion] = {}
         self._urls: dict[str, FunctionUrl] = {}
+        self.reservations: dict[tuple[str, str], int] = {}
+        self.provisioned: dict[tuple[str, str, str], int] = {}
         self._bodies: dict[Name, Change] = {}
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -132,18 +147,31 @@ class Index:
         if isinstance(value, FunctionUrl):
             self._urls[change.key] = value
         elif isinstance(value, _Function):
+            self._forget_limits(key)
             self._functions[key] = value
+            if value.reserved is not None:
+                self.reservations[key] = value.reserved
+            for version, count in value.kept().items():
+                self.provisioned[*key, version] = count
         elif isinstance(value, FunctionVersion):
             self._versions[key] = value
 
     def _forget(self, change: Change) -> None:
         key = (change.account, change.key)
         if change.kind == records.FUNCTION:
+            self._forget_limits(key)
             self._functions.pop(key, None)
         elif change.kind == records.VERSION:
             self._versions.pop(key, None)
         else:
             self._urls.pop(change.key, None)
+
+    def _forget_limits(self, key: tuple[str, str]) -> None:
+        former = self._functions.get(key)
+        if former is not None:
+            self.reservations.pop(key, None)
+            for version in former.kept():
+                self.provisioned.pop((*key, version), None)
 
     def resolve(self, account: str, name: str, qualifier: str | None) -> Resolved | None:
         """See `FunctionView.resolve`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +76,16 @@ class RegistryView:
     def unreadable(self) -> int:
         """Records whose newest state this release cannot read."""
         return len(self._index.unreadable)
+
+    @property
+    def reservations(self) -> Mapping[tuple[str, str], int]:
+        """See the port."""
+        return self._index.reservations
+
+    @property
+    def provisioned(self) -> Mapping[tuple[str, str, str], int]:
+        """See the port."""
+        return self._index.provisioned
 
     def resolve(self, account: str, name: str, qualifier: str | None) -> Resolved | None:
         """See the port."""
