@@ -29,6 +29,11 @@ def unreserved_min(limit: int) -> int:
     return min(_UNRESERVED_MIN, limit // 10)
 
 
+def _beyond(message: str) -> ApiError:
+    """More than the account has; unlike its kin this answer has no ``Type``."""
+    return ApiError("InvalidParameterValueException", message, Type=None)
+
+
 async def put_function_concurrency(services: Services, call: Call) -> dict[str, Any]:
     """PutFunctionConcurrency."""
     reference = unqualified(reference_of(call))
@@ -40,7 +45,7 @@ async def put_function_concurrency(services: Services, call: Call) -> dict[str, 
 
         def rule(record: FunctionRecord) -> FunctionRecord:
             if limit - (used - reserved_of(record)) - wanted < least:
-                raise invalid(
+                raise _beyond(
                     "Specified ReservedConcurrentExecutions for function decreases account's "
                     f"UnreservedConcurrentExecution below its minimum value of [{least}]."
                 )
@@ -135,12 +140,12 @@ def _check_room(record: FunctionRecord, qualifier: str, wanted: int, free: int, 
             )
         return
     if total > free:
-        raise invalid(
+        raise _beyond(
             "Specified ConcurrentExecutions for function is greater than account's unreserved "
             f"concurrency [{free}]."
         )
     if free - total < least:
-        raise invalid(
+        raise _beyond(
             "Specified ConcurrentExecutions for function decreases account's "
             f"UnreservedConcurrentExecution below its minimum value of [{least}]."
         )
