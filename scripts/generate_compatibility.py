@@ -25,6 +25,8 @@ NOTES = {
     "PutRuntimeManagementConfig": "stored and returned: runtimes are the host's",
     "PutFunctionRecursionConfig": "stored and returned",
     "PutFunctionScalingConfig": "stored and returned: there are no capacity providers",
+    "CreateEventSourceMapping": "stored, validated and shown for every kind; nothing polls yet",
+    "PutFunctionCodeSigningConfig": "every package counts as unsigned",
     "AddPermission": "for functions, versions and aliases",
 }
 

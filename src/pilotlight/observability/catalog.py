@@ -186,6 +186,12 @@ _OTHERS = (
         "Pending functions could not be looked for; tried again later.",
     ),
     LogEvent(
+        "mapping_not_finished",
+        "warning",
+        ("mapping",),
+        "A change of an event source mapping could not be finished yet; tried again.",
+    ),
+    LogEvent(
         "transition_failed_for_now",
         "warning",
         ("function",),

@@ -33,6 +33,8 @@ from pilotlight.control.registry import (
     UsageLedger,
 )
 from pilotlight.control.registry.layers import Layers
+from pilotlight.control.registry.mappings import MappingTransitions, mappings
+from pilotlight.control.registry.signing import signing
 from pilotlight.control.warmpools import BlankKeeper, BlankSettings
 from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
 from pilotlight.dataplane.frontend.http import (
@@ -129,6 +131,7 @@ class _Control:
     functions: Functions
     guard: UploadGuard
     transitions: Transitions
+    mapping_transitions: MappingTransitions
     collector: BlobCollector
 
 
@@ -199,7 +202,8 @@ class _Assembly:
         api = self._api_server(gate, view, invoker, stores, app)
         role = AllInOne(
             parts=[
-                stores.logs, stores.audit, view, control.transitions, control.collector, placement, worker,
+                stores.logs, stores.audit, view, control.transitions,
+                control.mapping_transitions, control.collector, placement, worker,
                 *([keeper] if keeper is not None else []), invoker, stores.queue, dispatcher,
                 *([self._tls] if self._tls is not None else []), urls, api,
             ],
@@ -250,7 +254,8 @@ class _Assembly:
             prefix="packages/",
             blob_name=blob_name,
         )
-        return _Control(functions, guard, transitions, collector)
+        mapping_transitions = MappingTransitions(mappings(stores.registry), self._clock)
+        return _Control(functions, guard, transitions, mapping_transitions, collector)
 
     def _dispatcher(
         self, stores: _Stores, view: RegistryView, invoker: FrontendInvoker
@@ -287,6 +292,10 @@ class _Assembly:
             functions=control.functions,
             usage=UsageLedger(stores.registry),
             layers=Layers(stores.registry),
+            signing=signing(stores.registry),
+            mappings=mappings(stores.registry),
+            mapping_transitions=control.mapping_transitions,
+            mapping_names=asyncio.Lock(),
             config=ConfigStore(stores.registry, AccountConfig(concurrent_executions=limit)),
             intake=stores.intake,
             transitions=control.transitions,

@@ -31,6 +31,8 @@ from pilotlight.control.registry import (
     UsageLedger,
 )
 from pilotlight.control.registry.layers import Layers
+from pilotlight.control.registry.mappings import MappingTransitions, mappings
+from pilotlight.control.registry.signing import signing
 from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, Listener
 from pilotlight.dataplane.frontend.http.answers import Answer
 from pilotlight.dataplane.frontend.http.head import RequestHead
@@ -157,6 +159,7 @@ class ControlPlane:
     services: Services = field(init=False)
     functions: Functions = field(init=False)
     transitions: Transitions = field(init=False)
+    mapping_transitions: MappingTransitions = field(init=False)
     collector: BlobCollector = field(init=False)
     gateway: GatewayParts = field(init=False)
     port: int = field(init=False, default=0)
@@ -184,10 +187,15 @@ class ControlPlane:
             prefix="packages/",
             blob_name=blob_name,
         )
+        self.mapping_transitions = MappingTransitions(mappings(self.store), clock)
         self.services = Services(
             functions=self.functions,
             usage=UsageLedger(self.store),
             layers=Layers(self.store),
+            signing=signing(self.store),
+            mappings=mappings(self.store),
+            mapping_transitions=self.mapping_transitions,
+            mapping_names=asyncio.Lock(),
             config=ConfigStore(self.store),
             intake=self.intake or PlainIntake(self.blobs),
             transitions=self.transitions,
@@ -226,7 +234,7 @@ class ControlPlane:
 
     def parts(self) -> list[Part]:
         """What has to run beside the listener."""
-        return [self.view, self.transitions, self.collector]
+        return [self.view, self.transitions, self.mapping_transitions, self.collector]
 
     def with_gateway(self, **changes: object) -> None:
         """Replace fields of the gateway's dependencies."""

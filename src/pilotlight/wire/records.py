@@ -27,6 +27,10 @@ LAYER: Final = "layer"
 """Kind of a `LayerRecord`; its key is the layer's name."""
 LAYER_VERSION: Final = "layer-version"
 """Kind of a `LayerVersionRecord`; its key is `layer_version_key`."""
+EVENT_SOURCE_MAPPING: Final = "event-source-mapping"
+"""Kind of an `EventSourceMappingRecord`; its key is the mapping's UUID."""
+CODE_SIGNING: Final = "code-signing-config"
+"""Kind of a `CodeSigningRecord`; its key is the configuration's id."""
 URL: Final = "url"
 """Kind of a `UrlRecord`; its key is the URL's id."""
 
@@ -128,6 +132,7 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
         published: bytes of each published version's package, by the version's number, in order.
             Each has a `VersionRecord` of its own, written by the same commit.
         next_version: number of the version to be published next; none is given twice.
+        code_signing: id of the code signing configuration, None for none.
         reserved: concurrency reserved for the function, which is its limit too; None for none.
         provisioned: by qualifier, a version or an alias.
         runtime_management: by version, ``$LATEST`` for the function itself.
@@ -145,6 +150,7 @@ class FunctionRecord(Stored, frozen=True, kw_only=True):
     aliases: Mapping[str, Alias] = {}
     published: Mapping[str, int] = {}
     next_version: int = 1
+    code_signing: str | None = None
     reserved: int | None = None
     provisioned: Mapping[str, Provisioned] = {}
     runtime_management: Mapping[str, RuntimeManagement] = {}
@@ -194,6 +200,45 @@ class LayerVersionRecord(Stored, frozen=True, kw_only=True):
     runtimes: tuple[str, ...] | None = None
     architectures: tuple[str, ...] | None = None
     policy: Policy | None = None
+
+
+class EventSourceMappingRecord(Stored, frozen=True, kw_only=True):
+    """An event source mapping.
+
+    Attributes:
+        function: the function's name; it may be gone.
+        source: name of the source's kind.
+        settings: what the mapping says, by the API's member names, as JSON values.
+        state: as the API shows it.
+        goal: the state that a change leads to, None when there is nothing to finish; ``""`` is
+            removal.
+        change: fresh for each change.
+        modified_wall_s: seconds since the epoch.
+    """
+
+    account: str
+    region: str
+    uuid: str
+    function: str
+    qualifier: str | None
+    source: str
+    settings: Mapping[str, Any]
+    state: str
+    goal: str | None
+    change: str
+    modified_wall_s: float
+    tags: Mapping[str, str] = {}
+
+
+class CodeSigningRecord(Stored, frozen=True, kw_only=True):
+    """A code signing configuration. ``untrusted`` is ``Warn`` or ``Enforce``."""
+
+    id: str
+    publishers: tuple[str, ...]
+    untrusted: str
+    modified: str
+    description: str = ""
+    tags: Mapping[str, str] = {}
 
 
 R = TypeVar("R", bound=Stored)

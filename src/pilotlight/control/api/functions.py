@@ -16,14 +16,15 @@ from pilotlight.control.registry import (
     layers,
     parse_reference,
     rules,
+    signing,
     tags,
     versions,
 )
 from pilotlight.control.registry.functions import Written, already_exists
-from pilotlight.control.registry.references import check_new_name, function_not_found
+from pilotlight.control.registry.references import Scope, check_new_name, function_not_found
 from pilotlight.model.errors import ApiError, PackageRejected
 from pilotlight.model.function import LATEST, Code, FunctionVersion
-from pilotlight.wire.records import FunctionRecord
+from pilotlight.wire.records import FunctionRecord, replaced
 
 LIST_DEFAULT = 50
 """Functions in a page; larger wishes are cut to it, as the service does."""
@@ -90,6 +91,22 @@ async def latest(services: Services, reference: Reference) -> FunctionRecord:
     return record
 
 
+async def _signing(services: Services, arn: str | None, scope: Scope) -> str | None:
+    """Id of the code signing configuration of a new function, which is unsigned.
+
+    Raises:
+        ApiError: CodeSigningConfigNotFoundException or CodeVerificationFailedException.
+    """
+    if not arn:
+        return None
+    identity = signing.signing_id(arn, scope)
+    known = None if identity is None else await services.signing.get(scope.account, identity)
+    if known is None:
+        raise signing.configuration_not_found(arn)
+    signing.check_unsigned(known)
+    return identity
+
+
 async def accept_code(services: Services, package: bytes) -> Code:
     """Check and store a package; the caller holds the upload guard.
 
@@ -111,6 +128,7 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
     settings.check_creation(params)
     settings.check_configuration(params)
     new_tags = tags.merged({}, params.get("Tags") or {})
+    signing_id = await _signing(services, params.get("CodeSigningConfigArn"), scope)
     package = check_package(params["Code"].get("ZipFile"), params["Code"])
     if await services.functions.get(scope.account, reference.name) is not None:
         raise already_exists(reference.name)
@@ -132,6 +150,7 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
             modified=last_modified(wall_s),
         )
         record = rules.created(version, new_tags, change_id=services.ids.uuid(), wall_s=wall_s)
+        record = replaced(record, code_signing=signing_id)
         created = Written(record)
         if params.get("Publish"):
             created = versions.published(
@@ -262,10 +281,3 @@ async def delete_function(services: Services, call: Call) -> dict[str, Any]:
         call.scope.account, reference.name, rule, absent=function_not_found(reference.arn)
     )
     return {"StatusCode": 204}
-
-
-async def get_function_code_signing_config(services: Services, call: Call) -> dict[str, Any]:
-    """GetFunctionCodeSigningConfig: no function has such a configuration."""
-    reference = unqualified(reference_of(call))
-    await latest(services, reference)
-    return {}

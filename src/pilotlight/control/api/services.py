@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pilotlight.control.configstore import ConfigStore
 from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard, UsageLedger
+from pilotlight.control.registry.collection import Collection
 from pilotlight.control.registry.layers import Layers
+from pilotlight.control.registry.mappings import MappingTransitions
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeIntake
 from pilotlight.ports.functions import Kept
 from pilotlight.ports.ids import IdSource
+from pilotlight.wire.records import CodeSigningRecord, EventSourceMappingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Services:
     Attributes:
         usage: what accounts store, for their quotas.
         kept: what is ready of the environments to keep, by account, function and version.
+        mapping_names: held from the search for an equal event source mapping to its creation.
         guard: keeps the collector away from packages that are about to be named.
         url_of: address of a function URL, from its id and the call's region.
     """
@@ -29,6 +34,9 @@ class Services:
     functions: Functions
     usage: UsageLedger
     layers: Layers
+    signing: Collection[CodeSigningRecord]
+    mappings: Collection[EventSourceMappingRecord]
+    mapping_transitions: MappingTransitions
     config: ConfigStore
     intake: CodeIntake
     transitions: Transitions
@@ -36,6 +44,7 @@ class Services:
     clock: Clock
     ids: IdSource
     kept: Callable[[str, str, str], Kept]
+    mapping_names: asyncio.Lock
     url_of: Callable[[str, str], str]
 
 

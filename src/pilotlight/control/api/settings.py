@@ -12,7 +12,6 @@ from typing import Any
 
 from pilotlight.control.api import limits as rules
 from pilotlight.control.api.limits import invalid
-from pilotlight.model.errors import ApiError
 from pilotlight.model.function import (
     LATEST,
     Code,
@@ -57,13 +56,6 @@ def check_creation(params: Mapping[str, Any]) -> None:
     rules.check_zip_members(params)
     if params.get("TenancyConfig"):
         raise invalid("TenancyConfig is not supported here: leave it out.")
-    arn = params.get("CodeSigningConfigArn")
-    if arn:
-        raise ApiError(
-            "CodeSigningConfigNotFoundException",
-            "The code signing configuration cannot be found. Check that the provided code signing "
-            f"configuration is not deleted: {arn}.",
-        )
 
 
 def new_version(

@@ -1,32 +1,48 @@
-"""Tags of functions."""
+"""Tags of functions, event source mappings and code signing configurations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
 
 from pilotlight.control.api.limits import invalid
 from pilotlight.control.api.services import Call, Services
 from pilotlight.control.registry import Reference, parse_reference, rules, tags, versions
+from pilotlight.control.registry.collection import Collection
 from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.errors import ApiError
-from pilotlight.wire.records import FunctionRecord
+from pilotlight.wire.records import (
+    CodeSigningRecord,
+    EventSourceMappingRecord,
+    FunctionRecord,
+    replaced,
+)
+
+Change = Callable[[Mapping[str, str]], dict[str, str]]
+"""From the old tags to the new ones."""
+Tagged = TypeVar("Tagged", EventSourceMappingRecord, CodeSigningRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Taggable:
+    """How tags of one kind of resources are read and changed."""
+
+    read: Callable[[Services, Call], Awaitable[Mapping[str, str]]]
+    change: Callable[[Services, Call, Change], Awaitable[None]]
 
 
 def _function(call: Call) -> Reference:
     """The function that the ``Resource`` names.
 
     Raises:
-        ApiError: ResourceNotFoundException for other kinds of resources (there are none),
-            InvalidParameterValueException for versions and aliases.
+        ApiError: InvalidParameterValueException for versions and aliases.
     """
-    resource = call.params["Resource"]
-    if ":function:" not in resource:
-        raise ApiError("ResourceNotFoundException", f"The resource does not exist: {resource}")
-    reference = parse_reference(resource, None, call.scope)
+    reference = parse_reference(call.params["Resource"], None, call.scope)
     if reference.qualifier is not None:
         raise invalid(
             "Tags on function aliases and versions are not supported. "
@@ -35,9 +51,15 @@ def _function(call: Call) -> Reference:
     return reference
 
 
-async def _change(
-    services: Services, call: Call, change: Callable[[Mapping[str, str]], dict[str, str]]
-) -> None:
+async def _read_function(services: Services, call: Call) -> Mapping[str, str]:
+    reference = _function(call)
+    record = await services.functions.get(call.scope.account, reference.name)
+    if record is None:
+        raise function_not_found(reference.arn)
+    return record.tags
+
+
+async def _change_function(services: Services, call: Call, change: Change) -> None:
     reference = _function(call)
     revision_id, environment_revision = services.ids.uuid(), services.ids.uuid()
 
@@ -65,25 +87,75 @@ async def _change(
     )
 
 
+def _of_collection(collection: Callable[[Services], Collection[Tagged]]) -> Taggable:
+    """Tags of records whose key is the last part of their ARN."""
+
+    def key(call: Call) -> tuple[str, ApiError]:
+        resource: str = call.params["Resource"]
+        _, _, _, region, account, _, name = resource.split(":", 6)
+        absent = ApiError("ResourceNotFoundException", f"The resource does not exist: {resource}")
+        if account != call.scope.account:
+            raise ApiError("AccessDeniedException", "", Message=None)
+        if region != call.scope.region:
+            raise absent
+        return name, absent
+
+    async def read(services: Services, call: Call) -> Mapping[str, str]:
+        name, absent = key(call)
+        record = await collection(services).get(call.scope.account, name)
+        if record is None:
+            raise absent
+        return record.tags
+
+    async def change(services: Services, call: Call, change: Change) -> None:
+        name, absent = key(call)
+
+        def rule(record: Tagged) -> Tagged:
+            return replaced(record, tags=change(record.tags))
+
+        if await collection(services).change(call.scope.account, name, rule) is None:
+            raise absent
+
+    return Taggable(read, change)
+
+
+_KINDS: Mapping[str, Taggable] = MappingProxyType(
+    {
+        "function": Taggable(_read_function, _change_function),
+        "event-source-mapping": _of_collection(lambda services: services.mappings),
+        "code-signing-config": _of_collection(lambda services: services.signing),
+    }
+)
+
+
+def _kind(call: Call) -> Taggable:
+    """What the ``Resource`` is; the model has checked that it is an ARN of this service.
+
+    Raises:
+        ApiError: ResourceNotFoundException, nothing of its kind can have tags here.
+    """
+    resource = call.params["Resource"]
+    kind = _KINDS.get(resource.split(":")[5])
+    if kind is None:
+        raise ApiError("ResourceNotFoundException", f"The resource does not exist: {resource}")
+    return kind
+
+
 async def tag_resource(services: Services, call: Call) -> dict[str, Any]:
     """TagResource."""
     given: Mapping[str, str] = call.params["Tags"]
     if not given:
         raise invalid("An error occurred and the request cannot be processed.")
-    await _change(services, call, lambda old: tags.merged(old, given))
+    await _kind(call).change(services, call, lambda old: tags.merged(old, given))
     return {}
 
 
 async def untag_resource(services: Services, call: Call) -> dict[str, Any]:
     """UntagResource; unknown keys are no error."""
-    await _change(services, call, lambda old: tags.without(old, call.params["TagKeys"]))
+    await _kind(call).change(services, call, lambda old: tags.without(old, call.params["TagKeys"]))
     return {}
 
 
 async def list_tags(services: Services, call: Call) -> dict[str, Any]:
     """ListTags."""
-    reference = _function(call)
-    record = await services.functions.get(call.scope.account, reference.name)
-    if record is None:
-        raise function_not_found(reference.arn)
-    return {"Tags": dict(record.tags)}
+    return {"Tags": dict(await _kind(call).read(services, call))}

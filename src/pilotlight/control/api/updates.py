@@ -16,7 +16,7 @@ from pilotlight.control.api.functions import (
 )
 from pilotlight.control.api.limits import check_package
 from pilotlight.control.api.services import Call, Services
-from pilotlight.control.registry import Reference, layers, rules, versions
+from pilotlight.control.registry import Reference, layers, rules, signing, versions
 from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.function import Code, FunctionVersion
@@ -94,6 +94,8 @@ async def update_function_code(services: Services, call: Call) -> dict[str, Any]
     reference = unqualified(reference_of(call))
     package = check_package(call.params.get("ZipFile"), call.params)
     record = await _existing(services, reference, call)
+    if record.code_signing is not None:
+        signing.check_unsigned(await services.signing.get(call.scope.account, record.code_signing))
     async with services.guard.naming():
         code = await accept_code(services, package)
         await check_account_code(services, call.scope.account, code)
