@@ -26,6 +26,7 @@ from pilotlight.testing.scripted import (
     a_function,
     an_invocation,
 )
+from pilotlight.testing.sealing import known_sealer
 from pilotlight.testing.simloop import SimLoop, simulate
 
 
@@ -49,6 +50,7 @@ def invoke(script: str, times: int = 1, timeout_s: int = 3) -> list[InvocationRe
             telemetry,
             loop,
             settings,
+            sealer=known_sealer(),
         )
         placement = PlacementService(
             [host],

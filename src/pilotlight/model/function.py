@@ -89,6 +89,9 @@ class FunctionVersion:
     """One version of a function with its whole configuration. Units are in the names.
 
     Attributes:
+        environment: variables in the open: between a call and its commit, and in records of old
+            releases. Records that are written now have them sealed.
+        sealed_environment: the variables, encrypted for this function's ARN.
         passive: members of the API's configuration that are stored and returned but do not act
             here (``VpcConfig``, ``TracingConfig``, …), by the API's member names, as JSON values.
         layers: what appears at ``/opt``, later ones over earlier ones.
@@ -114,6 +117,7 @@ class FunctionVersion:
     architecture: str = "x86_64"
     package_type: str = "Zip"
     environment: Mapping[str, str] | None = None
+    sealed_environment: str | None = None
     passive: Mapping[str, object] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
     isolation: Isolation | None = None

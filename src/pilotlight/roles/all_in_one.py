@@ -69,6 +69,7 @@ from pilotlight.storage.disk import DiskFloor, DiskGuard
 from pilotlight.storage.packages import PackageIntake, blob_name
 from pilotlight.storage.queue import SqlEventQueue, open_queue
 from pilotlight.storage.registry import SqlRegistryStore, open_registry
+from pilotlight.storage.sealing import open_sealer
 
 _MIB = 1024 * 1024
 _CACHE_BYTES = 50 * 1024 * _MIB
@@ -144,6 +145,7 @@ class _Assembly:
         self._stack = stack
         self._clock = SystemClock()
         self._ids = SystemIds()
+        self._sealer = open_sealer(prepared.data.keys)
         self._account = AccountId(self._settings.account_id)
         self._tls = self._tls_files()
         self._logs = LogStore(prepared.data.logs, self._clock, self._log_limits())
@@ -300,6 +302,7 @@ class _Assembly:
             intake=stores.intake,
             transitions=control.transitions,
             guard=control.guard,
+            sealer=self._sealer,
             clock=self._clock,
             ids=self._ids,
             kept=kept,
@@ -320,6 +323,7 @@ class _Assembly:
             self._telemetry,
             self._clock,
             self._worker_settings(),
+            sealer=self._sealer,
             available_mib=memory.available_mib,
             sandbox_wanted=None if keeper is None else keeper.used,
         )

@@ -64,6 +64,11 @@ class DataDir:
         return self.root / "logs"
 
     @property
+    def keys(self) -> Path:
+        """Keys that encrypt environment variables."""
+        return self.root / "keys.json"
+
+    @property
     def view(self) -> Path:
         """The frontend's last view of the registry."""
         return self.root / "cache" / "view"

@@ -51,6 +51,7 @@ from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
 from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
 from pilotlight.storage.blobs import MemoryBlobStore
 from pilotlight.storage.memory import MemoryRegistryStore
+from pilotlight.testing.sealing import known_sealer
 
 ACCOUNT = "000000000000"
 ROOT = RootCredentials(AccountId(ACCOUNT), "AKIDPILOTLIGHTTEST00", "secret-of-the-control-plane")
@@ -200,6 +201,7 @@ class ControlPlane:
             intake=self.intake or PlainIntake(self.blobs),
             transitions=self.transitions,
             guard=guard,
+            sealer=known_sealer(),
             clock=clock,
             ids=ids,
             kept=lambda *_: Kept(),

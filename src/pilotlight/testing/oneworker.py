@@ -26,6 +26,7 @@ from pilotlight.testing.scripted import (
     ScriptedDriver,
     an_invocation,
 )
+from pilotlight.testing.sealing import known_sealer
 
 
 @dataclass
@@ -55,6 +56,7 @@ class OneWorker:
             self.clock,
             self.worker,
             available_mib=lambda: self.available_mib,
+            sealer=known_sealer(),
         )
         self.placement = PlacementService(
             [self.host],

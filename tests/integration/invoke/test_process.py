@@ -32,6 +32,7 @@ from pilotlight.testing.scripted import (
     a_function,
     an_invocation,
 )
+from pilotlight.testing.sealing import known_sealer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -102,6 +103,7 @@ class Stack:
             self.telemetry,
             self.clock,
             settings,
+            sealer=known_sealer(),
         )
         placement = PlacementService(
             [self.host],

@@ -45,7 +45,7 @@ def test_an_error_type_is_never_believed_blindly(body: bytes) -> None:
 def test_the_init_document_has_exactly_the_keys_of_the_protocol() -> None:
     document = json.loads(
         variables.init_document(
-            a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}
+            a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}, own={}
         )
     )
     assert set(document) == set(frames.INIT_KEYS)
@@ -57,6 +57,7 @@ def test_documented_variables_are_there_and_json_logging_adds_its_own() -> None:
         function,
         roots=variables.Roots("/srv/x"),
         log_stream="s",
+        own={},
         extra={"AWS_ENDPOINT_URL": "http://e"},
     )
     assert names["AWS_LAMBDA_LOG_FORMAT"] == "JSON"
@@ -64,7 +65,7 @@ def test_documented_variables_are_there_and_json_logging_adds_its_own() -> None:
     assert names["LAMBDA_TASK_ROOT"] == names["PWD"] == "/srv/x"
     assert names["AWS_ENDPOINT_URL"] == "http://e"
     plain = variables.process_environment(
-        a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}
+        a_function(), roots=variables.Roots("/var/task"), log_stream="s", extra={}, own={}
     )
     # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     assert set(plain) >= {

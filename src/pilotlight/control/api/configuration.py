@@ -8,6 +8,8 @@ from typing import Any
 
 from pilotlight.control.registry.references import Scope
 from pilotlight.model.function import FunctionState, FunctionVersion, LogFormat, Logging
+from pilotlight.ports.sealing import SealBroken, Sealer
+from pilotlight.wire.variables import opened
 
 LIST_OMITS = frozenset(
     {
@@ -65,8 +67,17 @@ def _states(version: FunctionVersion) -> dict[str, Any]:
     return {name: value for name, value in states.items() if value is not None}
 
 
+def _environment(version: FunctionVersion, sealer: Sealer) -> dict[str, Any] | None:
+    """``EnvironmentResponse``; an error where the variables cannot be decrypted."""
+    try:
+        variables = opened(version, sealer)
+    except SealBroken as broken:
+        return {"Error": {"ErrorCode": broken.code, "Message": str(broken)}}
+    return None if variables is None else {"Variables": dict(variables)}
+
+
 def render_version(
-    version: FunctionVersion, scope: Scope, *, qualifier: str | None = None
+    version: FunctionVersion, scope: Scope, sealer: Sealer, *, qualifier: str | None = None
 ) -> dict[str, Any]:
     """``FunctionConfiguration`` of a version; its ARN has the qualifier the caller used."""
     shown: dict[str, Any] = {
@@ -90,8 +101,9 @@ def render_version(
         **_states(version),
         **version.passive,
     }
-    if version.environment is not None:
-        shown["Environment"] = {"Variables": dict(version.environment)}
+    environment = _environment(version, sealer)
+    if environment is not None:
+        shown["Environment"] = environment
     if version.layers:
         shown["Layers"] = [
             {"Arn": layer.arn, "CodeSize": layer.code.size_bytes} for layer in version.layers
@@ -104,8 +116,8 @@ def render_version(
 
 
 def render_listed(
-    version: FunctionVersion, scope: Scope, *, qualifier: str | None = None
+    version: FunctionVersion, scope: Scope, sealer: Sealer, *, qualifier: str | None = None
 ) -> dict[str, Any]:
     """The shorter form that lists have."""
-    shown = render_version(version, scope, qualifier=qualifier)
+    shown = render_version(version, scope, sealer, qualifier=qualifier)
     return {name: value for name, value in shown.items() if name not in LIST_OMITS}

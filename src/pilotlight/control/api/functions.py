@@ -25,6 +25,7 @@ from pilotlight.control.registry.references import Scope, check_new_name, functi
 from pilotlight.model.errors import ApiError, PackageRejected
 from pilotlight.model.function import LATEST, Code, FunctionVersion
 from pilotlight.wire.records import FunctionRecord, replaced
+from pilotlight.wire.variables import sealed
 
 LIST_DEFAULT = 50
 """Functions in a page; larger wishes are cut to it, as the service does."""
@@ -149,6 +150,7 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
             revision_id=services.ids.uuid(),
             modified=last_modified(wall_s),
         )
+        version = sealed(version, services.sealer)
         record = rules.created(version, new_tags, change_id=services.ids.uuid(), wall_s=wall_s)
         record = replaced(record, code_signing=signing_id)
         created = Written(record)
@@ -162,7 +164,9 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
         await services.functions.create(scope.account, created.record, created.versions)
     services.transitions.announce(scope.account, reference.name)
     first = created.versions.get(versions.FIRST)
-    return render_version(created.record.current if first is None else first.function, scope)
+    return render_version(
+        created.record.current if first is None else first.function, scope, services.sealer
+    )
 
 
 async def check_account_code(services: Services, account: str, code: Code) -> None:
@@ -184,7 +188,9 @@ async def get_function(services: Services, call: Call) -> dict[str, Any]:
     reference = reference_of(call)
     found = await target(services, reference)
     answer: dict[str, Any] = {
-        "Configuration": render_version(found.version, call.scope, qualifier=reference.qualifier),
+        "Configuration": render_version(
+            found.version, call.scope, services.sealer, qualifier=reference.qualifier
+        ),
         "Code": {
             "RepositoryType": "S3",
             "Location": call.code_link(found.version.code.package),
@@ -201,7 +207,7 @@ async def get_function_configuration(services: Services, call: Call) -> dict[str
     """GetFunctionConfiguration."""
     reference = reference_of(call)
     found = await target(services, reference)
-    return render_version(found.version, call.scope, qualifier=reference.qualifier)
+    return render_version(found.version, call.scope, services.sealer, qualifier=reference.qualifier)
 
 
 async def list_functions(services: Services, call: Call) -> dict[str, Any]:
@@ -213,7 +219,9 @@ async def list_functions(services: Services, call: Call) -> dict[str, Any]:
     found = await services.functions.page(call.scope.account, after=after, limit=limit + 1)
     shown = found[:limit]
     answer: dict[str, Any] = {
-        "Functions": [render_listed(record.current, call.scope) for record in shown]
+        "Functions": [
+            render_listed(record.current, call.scope, services.sealer) for record in shown
+        ]
     }
     if len(found) > limit:
         answer["NextMarker"] = encode_marker(shown[-1].current.name)
@@ -243,7 +251,7 @@ async def _list_with_versions(services: Services, call: Call) -> dict[str, Any]:
     shown = items[:limit]
     answer: dict[str, Any] = {
         "Functions": [
-            render_listed(version, call.scope, qualifier=version.version)
+            render_listed(version, call.scope, services.sealer, qualifier=version.version)
             for record, published in shown
             if (version := await _numbered(services, record, published)) is not None
         ]

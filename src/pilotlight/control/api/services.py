@@ -16,6 +16,7 @@ from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeIntake
 from pilotlight.ports.functions import Kept
 from pilotlight.ports.ids import IdSource
+from pilotlight.ports.sealing import Sealer
 from pilotlight.wire.records import CodeSigningRecord, EventSourceMappingRecord
 
 
@@ -41,6 +42,7 @@ class Services:
     intake: CodeIntake
     transitions: Transitions
     guard: UploadGuard
+    sealer: Sealer
     clock: Clock
     ids: IdSource
     kept: Callable[[str, str, str], Kept]

@@ -98,9 +98,9 @@ def changed_version(
     version: FunctionVersion, params: Mapping[str, Any], *, revision_id: str, modified: str
 ) -> FunctionVersion:
     """The configuration after an update; the parameters were checked."""
-    environment = version.environment
+    environment, seal = version.environment, version.sealed_environment
     if "Environment" in params:
-        environment = dict(params["Environment"].get("Variables") or {})
+        environment, seal = dict(params["Environment"].get("Variables") or {}), None
     return replace(
         version,
         revision_id=revision_id,
@@ -113,6 +113,7 @@ def changed_version(
         memory_mib=params.get("MemorySize", version.memory_mib),
         ephemeral_mib=params.get("EphemeralStorage", {}).get("Size", version.ephemeral_mib),
         environment=environment,
+        sealed_environment=seal,
         logging=changed_logging(version.logging, params.get("LoggingConfig")),
         passive=_changed_passive(version.passive, params),
     )

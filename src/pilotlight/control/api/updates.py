@@ -21,6 +21,7 @@ from pilotlight.control.registry.functions import Versions, Written
 from pilotlight.control.registry.references import function_not_found
 from pilotlight.model.function import Code, FunctionVersion
 from pilotlight.wire.records import FunctionRecord
+from pilotlight.wire.variables import sealed
 
 Change = Callable[[FunctionVersion, str, str], FunctionVersion]
 """From the old configuration, a new revision id and the time to the new configuration."""
@@ -81,12 +82,13 @@ async def update_function_configuration(services: Services, call: Call) -> dict[
         def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
             chosen = old.layers if used is None else used
             layers.check_size(old.code, chosen)
-            return settings.changed_version(
+            changed = settings.changed_version(
                 replace(old, layers=chosen), call.params, revision_id=revision_id, modified=modified
             )
+            return sealed(changed, services.sealer, old)
 
         written = await _update(services, call, reference, change)
-    return render_version(written.record.current, call.scope)
+    return render_version(written.record.current, call.scope, services.sealer)
 
 
 async def update_function_code(services: Services, call: Call) -> dict[str, Any]:
@@ -102,7 +104,7 @@ async def update_function_code(services: Services, call: Call) -> dict[str, Any]
         if call.params.get("DryRun"):
             current = record.current
             shown = _with_code(current, call, code, current.revision_id, current.last_modified)
-            return render_version(shown, call.scope)
+            return render_version(shown, call.scope, services.sealer)
 
         def change(old: FunctionVersion, revision_id: str, modified: str) -> FunctionVersion:
             layers.check_size(code, old.layers)
@@ -111,8 +113,10 @@ async def update_function_code(services: Services, call: Call) -> dict[str, Any]
         written = await _update(services, call, reference, change)
     published = next(iter(written.versions.values()), None)
     if published is None:
-        return render_version(written.record.current, call.scope)
-    return render_version(published.function, call.scope, qualifier=published.function.version)
+        return render_version(written.record.current, call.scope, services.sealer)
+    return render_version(
+        published.function, call.scope, services.sealer, qualifier=published.function.version
+    )
 
 
 def _with_code(

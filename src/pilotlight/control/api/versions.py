@@ -49,7 +49,7 @@ async def publish_version(services: Services, call: Call) -> dict[str, Any]:
         absent=function_not_found(reference.arn),
     )
     version = shown[0].function
-    return render_version(version, call.scope, qualifier=version.version)
+    return render_version(version, call.scope, services.sealer, qualifier=version.version)
 
 
 async def list_versions_by_function(services: Services, call: Call) -> dict[str, Any]:
@@ -69,7 +69,8 @@ async def list_versions_by_function(services: Services, call: Call) -> dict[str,
     items.extend(version.function for version in published.values())
     answer: dict[str, Any] = {
         "Versions": [
-            render_listed(version, call.scope, qualifier=version.version) for version in items
+            render_listed(version, call.scope, services.sealer, qualifier=version.version)
+            for version in items
         ]
     }
     if len(numbers) > limit:

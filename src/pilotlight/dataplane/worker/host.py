@@ -26,6 +26,7 @@ from pilotlight.ports.code import CodeCache
 from pilotlight.ports.placement import NoCapacity
 from pilotlight.ports.runtimes import Runtimes
 from pilotlight.ports.sandbox import BlankClass, Sandbox, SandboxDriver
+from pilotlight.ports.sealing import Sealer
 from pilotlight.ports.telemetry import LogSink, Telemetry
 from pilotlight.ports.worker import (
     EnvironmentOrder,
@@ -48,6 +49,7 @@ class WorkerHost:
 
     Args:
         drivers: by the isolation they give; a function never gets another than it asked for.
+        sealer: opens the environment variables of functions.
         available_mib: reads the host's available memory; None switches the pressure watch off.
         sandbox_wanted: told of the class of every sandbox that is asked for, so that the warm
             pool manager knows which blanks are in use.
@@ -63,13 +65,14 @@ class WorkerHost:
         clock: Clock,
         settings: WorkerSettings,
         *,
+        sealer: Sealer,
         available_mib: Callable[[], int] | None = None,
         sandbox_wanted: Callable[[BlankClass], None] | None = None,
     ) -> None:
         self.name = "worker"
         self._drivers = dict(drivers)
         self._cache = cache
-        self._starter = Starter(cache, runtimes, telemetry, clock, settings, sandbox_wanted)
+        self._starter = Starter(cache, runtimes, telemetry, clock, settings, sandbox_wanted, sealer)
         self._logs = logs
         self._telemetry = telemetry
         self._clock = clock

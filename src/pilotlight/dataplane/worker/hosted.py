@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pilotlight.dataplane.worker import answers, environment, variables
@@ -336,10 +337,11 @@ class HostedEnvironment:
         if self.order.invocation is not None:
             self.journal.begin(self.order.invocation)
 
-    def send_init_frame(self, task_root: str, opt_root: str) -> None:
+    def send_init_frame(self, own: Mapping[str, str], task_root: str, opt_root: str) -> None:
         """Write the INIT frame; separate from the event because only the host knows the roots."""
         body = variables.init_document(
             self.order.function,
+            own=own,
             roots=variables.Roots(task_root, opt_root),
             log_stream=self.journal.stream,
             extra=self._around.settings.extra_environment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from pilotlight.dataplane.worker.channel import Channel
@@ -20,8 +20,10 @@ from pilotlight.ports.clock import Clock
 from pilotlight.ports.code import CodeCache
 from pilotlight.ports.runtimes import RuntimeChoice, Runtimes
 from pilotlight.ports.sandbox import BlankClass, Sandbox, SandboxDriver, SandboxSpec
+from pilotlight.ports.sealing import SealBroken, Sealer
 from pilotlight.ports.telemetry import Telemetry
 from pilotlight.ports.worker import StartFailure, StartFault
+from pilotlight.wire.variables import opened
 
 
 @runtime_checkable
@@ -56,7 +58,9 @@ class Starter:
         clock: Clock,
         settings: WorkerSettings,
         sandbox_wanted: Callable[[BlankClass], None] | None,
+        sealer: Sealer,
     ) -> None:
+        self._sealer = sealer
         self._cache = cache
         self._runtimes = runtimes
         self._telemetry = telemetry
@@ -74,6 +78,7 @@ class Starter:
         try:
             async with asyncio.timeout(self._settings.create_limit_s):
                 spec = await self._prepare(hosted)
+                own = self._variables(hosted.order.function)
                 sandbox = await self._create(hosted, driver, spec)
                 await self._connect(hosted, sandbox)
         except TimeoutError:
@@ -84,6 +89,7 @@ class Starter:
             raise NotStarted(failure) from None
         task_root, opt_root = getattr(driver, "task_root", None), getattr(driver, "opt_root", None)
         hosted.send_init_frame(
+            own,
             task_root(spec) if callable(task_root) else "/var/task",
             opt_root(spec) if callable(opt_root) else "/opt",
         )
@@ -94,6 +100,12 @@ class Starter:
         for tree in self._pinned.pop(hosted.id, ()):
             if isinstance(self._cache, _PinsCode):
                 self._cache.unpin(tree)
+
+    def _variables(self, function: FunctionVersion) -> Mapping[str, str]:
+        try:
+            return opened(function, self._sealer) or {}
+        except SealBroken as error:
+            raise NotStarted(StartFailure(StartFault.CODE, error)) from error
 
     async def _prepare(self, hosted: HostedEnvironment) -> SandboxSpec:
         function = hosted.order.function

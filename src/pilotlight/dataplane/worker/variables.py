@@ -38,7 +38,12 @@ class Roots:
 
 
 def process_environment(
-    function: FunctionVersion, *, roots: Roots, log_stream: str, extra: Mapping[str, str]
+    function: FunctionVersion,
+    *,
+    own: Mapping[str, str],
+    roots: Roots,
+    log_stream: str,
+    extra: Mapping[str, str],
 ) -> dict[str, str]:
     """The whole environment of a function's process.
 
@@ -48,7 +53,7 @@ def process_environment(
     return (
         _changeable(function, roots.opt)
         | dict(extra)
-        | dict(function.environment or {})
+        | dict(own)
         | _reserved(function, roots.task, log_stream)
     )
 
@@ -106,10 +111,17 @@ def _reserved(function: FunctionVersion, task_root: str, log_stream: str) -> dic
 
 
 def init_document(
-    function: FunctionVersion, *, roots: Roots, log_stream: str, extra: Mapping[str, str]
+    function: FunctionVersion,
+    *,
+    own: Mapping[str, str],
+    roots: Roots,
+    log_stream: str,
+    extra: Mapping[str, str],
 ) -> bytes:
     """Body of the INIT frame; its members are ``frames.INIT_KEYS``."""
-    environment = process_environment(function, roots=roots, log_stream=log_stream, extra=extra)
+    environment = process_environment(
+        function, own=own, roots=roots, log_stream=log_stream, extra=extra
+    )
     document = {
         "handler": function.handler or "",
         "environment": environment,
