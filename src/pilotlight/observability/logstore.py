@@ -12,17 +12,18 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from pilotlight.model.function import FunctionVersion, LogFormat
 from pilotlight.model.invocation import InvocationReport
-from pilotlight.observability import catalog
+from pilotlight.observability import catalog, segment_reader
 from pilotlight.observability.retention import SegmentFile, expired, list_segments
 from pilotlight.observability.segment_reader import low_id, read
 from pilotlight.observability.segments import (
@@ -35,9 +36,11 @@ from pilotlight.observability.segments import (
     Written,
 )
 from pilotlight.ports.clock import Clock
-from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
+from pilotlight.ports.telemetry import GroupFacts, LogLine, LogQuery, StoredLine, StreamFacts
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _JSON = LogFormat.JSON  # a name of our own: an enumeration looks its members up slowly
 _QUIET_LEVELS = frozenset({"WARN", "ERROR", "FATAL"})
@@ -167,6 +170,48 @@ class LogStore:
                         catalog.LOG_SEGMENT_DAMAGED.name, segment=file.path.name, detail=str(exc)
                     )
         return tuple(found)
+
+    async def groups(self, account: str) -> tuple[GroupFacts, ...]:
+        """See the port; the age of a group is that of the oldest file that has lines of it."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._groups, account)
+
+    def _groups(self, account: str) -> tuple[GroupFacts, ...]:
+        since: dict[str, float] = {}
+        for file, names in self._of_files(lambda path: segment_reader.groups(path, account)):
+            for name in names:
+                since.setdefault(name, file.first_id / 1e6)
+        return tuple(GroupFacts(name, since[name]) for name in sorted(since))
+
+    async def streams(self, account: str, group: str) -> tuple[StreamFacts, ...]:
+        """See the port."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._streams, account, group)
+
+    def _streams(self, account: str, group: str) -> tuple[StreamFacts, ...]:
+        known: dict[tuple[str, str], StreamFacts] = {}
+        for _, found in self._of_files(lambda path: segment_reader.streams(path, account, group)):
+            for facts in found:
+                key = (facts.function, facts.stream)
+                former = known.get(key, facts)
+                known[key] = replace(
+                    facts,
+                    first_s=min(former.first_s, facts.first_s),
+                    last_s=max(former.last_s, facts.last_s),
+                )
+        return tuple(known[key] for key in sorted(known))
+
+    def _of_files(self, ask: Callable[[Path], list[T]]) -> Iterator[tuple[SegmentFile, list[T]]]:
+        """What each file answers, the oldest first; one that cannot be read is left out."""
+        self.flush()
+        for file in list_segments(self._directory):
+            try:
+                yield file, ask(file.path)
+            except sqlite3.Error as exc:
+                if file.path.exists():  # else retention was faster
+                    log.exception(
+                        catalog.LOG_SEGMENT_DAMAGED.name, segment=file.path.name, detail=str(exc)
+                    )
 
     def counts(self) -> tuple[int, Mapping[str, int], int]:
         """Entries stored, entries dropped by reason, bytes on disk; for metrics."""

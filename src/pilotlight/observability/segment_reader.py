@@ -7,14 +7,14 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from pilotlight.model import loglines
 from pilotlight.observability.segments import ID_STEP, micros, pack, unpack
-from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
+from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine, StreamFacts
 
 CLOCK_SLACK_US = 300_000_000
 """A line may be stored this long before the time it carries, where clocks disagree."""
@@ -47,9 +47,7 @@ def read(path: Path, query: LogQuery, limit: int) -> list[StoredLine]:
     Raises:
         sqlite3.Error: the file is gone or damaged.
     """
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-        db.execute("pragma query_only=1")
+    with _opened(path) as db:
         found = db.execute(
             "select id from function where account=? and name=?", (query.account, query.function)
         ).fetchone()
@@ -57,6 +55,59 @@ def read(path: Path, query: LogQuery, limit: int) -> list[StoredLine]:
             return []
         sources = (_lines(db, found[0], query, limit), _platform_lines(db, found[0], query))
         return list(islice(_merge(query, sources), limit))
+
+
+def groups(path: Path, account: str) -> list[str]:
+    """Log groups of an account that have lines in one file.
+
+    Raises:
+        sqlite3.Error: the file is gone or damaged.
+    """
+    with _opened(path) as db:
+        found = db.execute(
+            "select distinct s.log_group from source s join function f on f.id = s.function"
+            " where f.account = ?",
+            (account,),
+        )
+        return [name for (name,) in found]
+
+
+def streams(path: Path, account: str, group: str) -> list[StreamFacts]:
+    """Streams of a group in one file, with the times of what the file holds of them.
+
+    Raises:
+        sqlite3.Error: the file is gone or damaged.
+    """
+    with _opened(path) as db:
+        found = db.execute(_STREAMS, (account, group))
+        return [
+            StreamFacts(function, stream, first / 1e6, last / 1e6)
+            for function, stream, first, last in found
+        ]
+
+
+_STREAMS = """
+with wanted as (
+  select s.id as source, s.function as function, f.name as name, s.stream as stream
+  from source s join function f on f.id = s.function where f.account = ? and s.log_group = ?),
+seen as (
+  select l.source as source, l.us as us from line l
+  where l.function in (select function from wanted)
+  union all select i.source, i.start_us from invocation i
+  where i.function in (select function from wanted) and i.start_us is not null
+  union all select i.source, i.end_us from invocation i
+  where i.function in (select function from wanted) and i.end_us is not null)
+select w.name, w.stream, min(seen.us), max(seen.us)
+from wanted w join seen on seen.source = w.source group by w.name, w.stream
+"""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+        db.execute("pragma query_only=1")
+        yield db
 
 
 def low_id(query: LogQuery) -> int:
@@ -120,7 +171,9 @@ def _platform_lines(db: sqlite3.Connection, function: int, query: LogQuery) -> I
     return (
         stored
         for stored in _merge(query, (starts, ends))
-        if stored.id > query.after_id and _has(query.text, stored.line.text)
+        if stored.id > query.after_id
+        and (query.before_id is None or stored.id < query.before_id)
+        and _has(query.text, stored.line.text)
     )
 
 
@@ -180,6 +233,13 @@ def _of_function(table: str, function: int, query: LogQuery, *, has_better: bool
 
 def _window(query: LogQuery, id_column: str, us_column: str, low: int) -> _Where:
     where = _Where((f"{id_column} > ?",), (low,))
+    if query.before_id is not None:
+        where += _Where((f"{id_column} < ?",), (query.before_id,))
+    if query.log_group is not None:
+        where += _Where(("s.log_group = ?",), (query.log_group,))
+    if query.streams:
+        places = ", ".join("?" * len(query.streams))
+        where += _Where((f"s.stream in ({places})",), query.streams)
     if query.start_s is not None:
         where += _Where((f"{us_column} >= ?",), (micros(query.start_s),))
     if query.end_s is not None:

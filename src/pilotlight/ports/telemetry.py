@@ -37,6 +37,9 @@ class LogQuery:
     Attributes:
         text: words that must occur, all of them; None for any line.
         after_id: only lines stored after this one, for following; 0 from the start.
+        before_id: only lines stored before this one; None to the end.
+        log_group: only lines of this group; None for any.
+        streams: only lines of these streams; empty for any.
         newest_first: order of the answer.
     """
 
@@ -49,6 +52,27 @@ class LogQuery:
     after_id: int = 0
     limit: int = 1000
     newest_first: bool = False
+    before_id: int | None = None
+    log_group: str | None = None
+    streams: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """A log group that has lines. ``since_s``: nothing of it is older, in seconds of the epoch."""
+
+    name: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """A stream that has lines, and the times of its first and last one."""
+
+    function: str
+    stream: str
+    first_s: float
+    last_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,14 @@ class LogReader(Protocol):
 
     async def read(self, query: LogQuery) -> tuple[StoredLine, ...]:
         """Lines that match, ordered by id. Includes what the sink still holds in its buffer."""
+        ...
+
+    async def groups(self, account: str) -> tuple[GroupFacts, ...]:
+        """Log groups of an account that have lines, by name."""
+        ...
+
+    async def streams(self, account: str, group: str) -> tuple[StreamFacts, ...]:
+        """Streams of a group that have lines, by function and name."""
         ...
 
 

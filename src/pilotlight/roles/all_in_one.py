@@ -63,6 +63,7 @@ from pilotlight.ports.functions import Kept
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
 from pilotlight.roles import memory, rates, reports, tokens
 from pilotlight.roles.prepared import Prepared
+from pilotlight.roles.protocols import protocols
 from pilotlight.storage.audit import AuditSettings, SqlAuditLog, open_audit
 from pilotlight.storage.blobs import LocalBlobStore
 from pilotlight.storage.disk import DiskFloor, DiskGuard
@@ -181,6 +182,7 @@ class _Assembly:
         control = self._control(stores, view)
         gate = StaticAuthenticator([self._root()], clock=self._clock)
         urls = self._url_server(gate, view, invoker)
+        limits = rates.control(self._settings, self._clock)
         role: AllInOne  # the readiness report looks at it once it is there
         app = create_app(
             GatewayParts(
@@ -195,7 +197,8 @@ class _Assembly:
                 readiness=lambda: () if role.is_ready else ("starting or ending",),
                 metrics=self._telemetry.exposition,
                 is_local=self._settings.listen.is_loopback,
-                rates=rates.control(self._settings, self._clock),
+                rates=limits,
+                protocols=protocols(stores.registry, stores.logs, gate, limits, self._clock),
                 tokens=tokens.gate(self._settings, self._clock),
                 audit=stores.audit,
                 is_admin=lambda caller: caller.access_key == self._root().access_key,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pilotlight.control.api import Services
+from pilotlight.control.cloudwatch import LogGroups, LogsProtocol
 from pilotlight.control.configstore import ConfigStore
 from pilotlight.control.gateway import (
     CodeLinks,
@@ -22,6 +23,8 @@ from pilotlight.control.gateway import (
     StaticAuthenticator,
     create_app,
 )
+from pilotlight.control.gateway.bodies import ByteBudget
+from pilotlight.control.gateway.metered import MeteredAuthenticator
 from pilotlight.control.registry import (
     BlobCollector,
     Functions,
@@ -48,7 +51,7 @@ from pilotlight.ports.code import AcceptedCode, CodeIntake
 from pilotlight.ports.functions import Kept
 from pilotlight.ports.registry import RegistryStore
 from pilotlight.ports.runtimes import HostRuntime, RuntimeChoice
-from pilotlight.ports.telemetry import LogLine, LogQuery, StoredLine
+from pilotlight.ports.telemetry import GroupFacts, LogLine, LogQuery, StoredLine, StreamFacts
 from pilotlight.storage.blobs import MemoryBlobStore
 from pilotlight.storage.memory import MemoryRegistryStore
 from pilotlight.testing.sealing import known_sealer
@@ -144,6 +147,23 @@ class FixedLogs:
             if line.function == query.function and number > query.after_id
         )
 
+    async def groups(self, account: str) -> tuple[GroupFacts, ...]:
+        """See the port."""
+        known = [line for line in self.lines if line.account == account]
+        names = sorted({line.log_group for line in known})
+        return tuple(
+            GroupFacts(name, min(line.wall_s for line in known if line.log_group == name))
+            for name in names
+        )
+
+    async def streams(self, account: str, group: str) -> tuple[StreamFacts, ...]:
+        """See the port."""
+        times: dict[tuple[str, str], list[float]] = {}
+        for line in self.lines:
+            if (line.account, line.log_group) == (account, group):
+                times.setdefault((line.function, line.stream), []).append(line.wall_s)
+        return tuple(StreamFacts(*key, min(times[key]), max(times[key])) for key in sorted(times))
+
 
 @dataclass(slots=True)
 class ControlPlane:
@@ -218,6 +238,13 @@ class ControlPlane:
             environments=_no_environments,
             readiness=lambda: (),
             metrics=lambda: (b"up 1\n", "text/plain; version=0.0.4"),
+        )
+        metered = MeteredAuthenticator(self.gateway.authenticator)
+        groups = LogGroups(self.store, self.logs, clock)
+        self.with_gateway(
+            protocols={
+                "logs": LogsProtocol(groups, self.logs, metered, ByteBudget(1024 * 1024)).respond
+            }
         )
 
     @property

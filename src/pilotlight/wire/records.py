@@ -31,6 +31,8 @@ EVENT_SOURCE_MAPPING: Final = "event-source-mapping"
 """Kind of an `EventSourceMappingRecord`; its key is the mapping's UUID."""
 CODE_SIGNING: Final = "code-signing-config"
 """Kind of a `CodeSigningRecord`; its key is the configuration's id."""
+LOG_GROUP: Final = "log-group"
+"""Kind of a `LogGroupRecord`; its key is the group's name."""
 URL: Final = "url"
 """Kind of a `UrlRecord`; its key is the URL's id."""
 
@@ -238,6 +240,24 @@ class CodeSigningRecord(Stored, frozen=True, kw_only=True):
     untrusted: str
     modified: str
     description: str = ""
+    tags: Mapping[str, str] = {}
+
+
+class LogGroupRecord(Stored, frozen=True, kw_only=True):
+    """What was said about a log group; groups that functions write to need no record.
+
+    Attributes:
+        is_made: it exists without lines too.
+        created_wall_s: seconds since the epoch.
+        hidden_before_s: lines up to here were deleted with a former group of this name.
+        retention_days: how long lines are shown; None for as long as the store keeps them.
+    """
+
+    name: str
+    is_made: bool
+    created_wall_s: float
+    hidden_before_s: float = 0.0
+    retention_days: int | None = None
     tags: Mapping[str, str] = {}
 
 

@@ -1,0 +1,31 @@
+"""Protocols of other AWS services that the API's listener speaks besides Lambda's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pilotlight.control.cloudwatch import LogGroups, LogsProtocol
+from pilotlight.control.gateway.bodies import ByteBudget
+from pilotlight.control.gateway.exchange import Responder
+from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
+from pilotlight.ports.clock import Clock
+from pilotlight.ports.rates import RateLimits
+from pilotlight.ports.registry import RegistryStore
+from pilotlight.ports.telemetry import LogReader
+
+_BODIES_BYTES: Final = 4 * 1024 * 1024
+"""Bodies of these protocols held at once; each is small."""
+
+
+def protocols(
+    store: RegistryStore,
+    logs: LogReader,
+    authenticator: Authenticator,
+    rates: RateLimits,
+    clock: Clock,
+) -> Mapping[str, Responder]:
+    """What answers, by the name of the service in a signature's scope."""
+    metered, budget = MeteredAuthenticator(authenticator, rates), ByteBudget(_BODIES_BYTES)
+    groups = LogGroups(store, logs, clock)
+    return {"logs": LogsProtocol(groups, logs, metered, budget).respond}
