@@ -73,6 +73,12 @@ class Client:
         """Send a JSON object, get one back."""
         return self.call(method, path, body=json.dumps(content).encode()).json()
 
+    def send_query(
+        self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, object]
+    ) -> dict[str, Any]:
+        """Send a JSON object with a query, get one back."""
+        return self.call(method, path, query=query, body=json.dumps(content).encode()).json()
+
     def call(
         self,
         method: str,

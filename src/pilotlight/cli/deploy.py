@@ -17,11 +17,43 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument(
-    "directory", default=Path(), type=click.Path(path_type=Path, readable=False), metavar="[DIR]"
+    "directory",
+    default=Path(),
+    type=click.Path(path_type=Path, readable=False),
+    metavar="[DIR | TEMPLATE]",
 )
+@click.option("--stack", help="Name of the template's stack; the name of its folder otherwise.")
+@click.option(
+    "--parameter", "parameters", multiple=True, metavar="NAME=VALUE",
+    help="Value of a parameter of the template; may be repeated.",
+)  # fmt: skip
+@click.option("--delete", is_flag=True, help="Remove what the template's stack has.")
 @server_options
-def command(directory: Path, *, endpoint: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """Deploy the function of a folder with its requirements; create it, or update what changed."""
+def command(
+    directory: Path,
+    *,
+    stack: str | None,
+    parameters: tuple[str, ...],
+    delete: bool,
+    endpoint: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Deploy the function of a folder, or a CloudFormation or SAM template; update what changed."""
+    if directory.is_file():
+        from pilotlight.cli.stacks.deploying import deploy_template
+
+        with connected(endpoint, data_dir) as client:
+            outputs = deploy_template(
+                client, data_dir, directory, stack=stack, given=parameters, delete=delete
+            )
+        if as_json:
+            say_json(outputs)
+        for name, value in ({} if as_json else outputs).items():
+            say(f"{name}\t{value}")
+        return
+    if stack or parameters or delete:
+        raise click.UsageError("--stack, --parameter and --delete are for templates.")
     from pilotlight.cli.publishing import Publisher
     from pilotlight.cli.substitution import Substitution
     from pilotlight.config.project import read_project

@@ -83,8 +83,9 @@ class NativeCalls:
             "/api/v1/status": self._status,
         }
 
-    async def _status(self, exchange: Exchange, caller: Caller) -> HttpAnswer:  # noqa: ARG002
-        return json_answer(exchange, self.status())
+    async def _status(self, exchange: Exchange, caller: Caller) -> HttpAnswer:
+        whose = {"account": caller.account, "region": caller.region}
+        return json_answer(exchange, {**self.status(), **whose})
 
     async def _audit(self, exchange: Exchange, caller: Caller) -> HttpAnswer:
         if not self.is_admin(caller):
