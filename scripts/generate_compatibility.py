@@ -24,6 +24,7 @@ MEASURED = TOP / "docs/compatibility.json"
 DATA_PLANE = {
     "Invoke": "RequestResponse, Event and DryRun",
     "InvokeAsync": "as Invoke with Event",
+    "InvokeWithResponseStream": "for every function; Python handlers stream by returning a generator",
 }
 NOTES = {
     "CheckpointDurableExecution": "durable executions are not implemented",
@@ -36,7 +37,6 @@ NOTES = {
     "CreateFunction": "zip packages; images and code from S3 are refused by name",
     "UpdateFunctionCode": "zip packages",
     "UpdateFunctionConfiguration": "settings that cannot act here are stored and returned",
-    "CreateFunctionUrlConfig": "answers are buffered; RESPONSE_STREAM is stored",
     "PutProvisionedConcurrencyConfig": "environments are started and kept; the status counts them",
     "PutRuntimeManagementConfig": "stored and returned: runtimes are the host's",
     "PutFunctionRecursionConfig": "stored and returned",

@@ -42,6 +42,7 @@ from pilotlight.dataplane.frontend.http import (
     HttpSettings,
     InvokeRoute,
     Listener,
+    StreamingInvokeRoute,
     TlsFiles,
 )
 from pilotlight.dataplane.frontend.invoker import FrontendInvoker
@@ -372,7 +373,10 @@ class _Assembly:
         )
         hosts = tuple(sorted(self._settings.host_names))
         listener = Listener(
-            settings=self._http(hosts), route=route, clock=self._clock, ids=self._ids
+            settings=self._http(hosts),
+            route=StreamingInvokeRoute(route),
+            clock=self._clock,
+            ids=self._ids,
         )
         where = self._settings.listen
         return HttpServer("api", where.host, where.port, listener, app, tls=self._context)

@@ -20,6 +20,7 @@ from pilotlight.dataplane.frontend.http import (
     HttpSettings,
     InvokeRoute,
     Listener,
+    StreamingInvokeRoute,
 )
 from pilotlight.dataplane.frontend.http.hosts import LOOPBACK_HOSTS
 from pilotlight.dataplane.frontend.urls import URL_HOSTS, UrlRoute
@@ -259,13 +260,20 @@ async def running(
     """Run one listener: ``api`` (invocations and ASGI) or ``urls`` (function URLs)."""
     view, invoker, clock, ids = _view(), FakeInvoker(), SystemClock(), RandomIds()
     events = FakeEvents()
-    route: InvokeRoute | UrlRoute
+    route: StreamingInvokeRoute | UrlRoute
     if kind == "api":
         settings = settings or HttpSettings(sweep_period_s=0.05)
-        route = InvokeRoute(
-            gate=_gate(), view=view, invoker=invoker, events=events, clock=clock, ids=ids,
-            rates=rates,
-        )  # fmt: skip
+        route = StreamingInvokeRoute(
+            InvokeRoute(
+                gate=_gate(),
+                view=view,
+                invoker=invoker,
+                events=events,
+                clock=clock,
+                ids=ids,
+                rates=rates,
+            )
+        )
     else:
         settings = settings or HttpSettings(
             sweep_period_s=0.05, allowed_hosts=LOOPBACK_HOSTS + URL_HOSTS

@@ -6,6 +6,7 @@ the connection itself; what the route leaves goes to the ASGI application.
 
 from pilotlight.dataplane.frontend.http.gate import Gate, PendingCaller
 from pilotlight.dataplane.frontend.http.invoke import InvokeRoute
+from pilotlight.dataplane.frontend.http.invoke_stream import StreamingInvokeRoute
 from pilotlight.dataplane.frontend.http.listener import Listener
 from pilotlight.dataplane.frontend.http.server import HttpServer
 from pilotlight.dataplane.frontend.http.settings import HttpSettings
@@ -18,5 +19,6 @@ __all__ = [
     "InvokeRoute",
     "Listener",
     "PendingCaller",
+    "StreamingInvokeRoute",
     "TlsFiles",
 ]

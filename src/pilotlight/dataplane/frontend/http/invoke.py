@@ -120,6 +120,14 @@ class InvokeRoute:
             self._names[(name, query)] = known
         return known
 
+    def target_of(self, caller: Caller, name: FunctionName) -> tuple[FunctionVersion, str]:
+        """The version that a name means for a caller, and the ARN by which it was called.
+
+        Raises:
+            ApiError: it is not the caller's, is unknown, or cannot run.
+        """
+        return _resolve(self.view, caller, name), _arn(caller, name.name, name.qualifier)
+
 
 class _InvokeCall:
     """One invocation between its head and its answer."""

@@ -17,7 +17,13 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pilotlight.dataplane.frontend.http.answers import CONTINUE, Answer, refusal, render
+from pilotlight.dataplane.frontend.http.answers import (
+    CONTINUE,
+    NO_BODY_STATUSES,
+    Answer,
+    refusal,
+    render,
+)
 from pilotlight.dataplane.frontend.http.asgi import new_cycle
 from pilotlight.dataplane.frontend.http.deadlines import (
     Phase,
@@ -29,6 +35,12 @@ from pilotlight.dataplane.frontend.http.head import Refused, RequestHead, check_
 from pilotlight.dataplane.frontend.http.listener import Listener, ListenerConfig
 from pilotlight.dataplane.frontend.http.request import Request
 from pilotlight.dataplane.frontend.http.route import Call
+from pilotlight.dataplane.frontend.http.streams import (
+    StreamAnswer,
+    StreamBody,
+    render_stream,
+    reset,
+)
 from pilotlight.model.errors import PlatformError
 
 if TYPE_CHECKING:
@@ -73,6 +85,7 @@ class Connection(HttpToolsProtocol):
         self._write_mark = 0
         self._written = 0
         self._discarded = 0
+        self._stream: StreamBody | None = None
         self._is_deaf = False
         self._is_draining = False
         self._is_advancing = False
@@ -98,6 +111,9 @@ class Connection(HttpToolsProtocol):
                 request.release()
         self._queue.clear()
         self._incoming = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.lost()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio allows a bool
         """Keep a half-closed connection whose client waits for an answer that has not begun."""
@@ -347,9 +363,12 @@ class Connection(HttpToolsProtocol):
             log.exception("call_failed")
             self._answer(request, call.failed(error))
 
-    def _answer(self, request: Request, answer: Answer) -> None:
+    def _answer(self, request: Request, answer: Answer | StreamAnswer) -> None:
         if request.is_answered:
             log.error("answered_twice")
+            return
+        if isinstance(answer, StreamAnswer):
+            self._begin_stream(request, answer)
             return
         self._write(request, answer)
         if self._queue or self.flow.read_paused:
@@ -397,6 +416,55 @@ class Connection(HttpToolsProtocol):
             self._since = self._listener.now
         else:
             self._close_after(request)
+
+    def _begin_stream(self, request: Request, answer: StreamAnswer) -> None:
+        """Send the head of an answer; the request stays current until its body has ended."""
+        request.is_answered = True
+        request.close()
+        head = request.head
+        if head is None or self.transport.is_closing():
+            self._current = None
+            answer.source.gone()
+            return
+        is_chunked = head.version == "1.1"
+        is_silent = head.method == b"HEAD" or answer.status in NO_BODY_STATUSES
+        keep = (is_chunked or is_silent) and self._may_keep(request, head)
+        self.transport.write(
+            render_stream(
+                answer, date_line=self._listener.date_line, is_chunked=is_chunked, close=not keep
+            )
+        )
+        self._stream = StreamBody(
+            self.transport,
+            self.flow,
+            answer.source,
+            is_chunked=is_chunked,
+            is_silent=is_silent,
+            ended=lambda is_whole: self._end_stream(request, keep=keep, is_whole=is_whole),
+        )
+        answer.source.opened(self._stream)
+
+    def _end_stream(self, request: Request, *, keep: bool, is_whole: bool) -> None:
+        self._stream = None
+        self._current = None
+        self.server_state.total_requests += 1
+        if not is_whole:
+            self._cut_stream(request)
+        elif keep and not (self._is_draining and not self._queue):
+            self._since = self._listener.now
+            if self._queue or self.flow.read_paused:
+                self._advance()
+        else:
+            self._close_after(request)
+
+    def _cut_stream(self, request: Request) -> None:
+        """End a body that is not whole, so that its client sees that; what was sent arrives."""
+        if request.head is not None and request.head.version == "1.1":
+            self._close_after(request)  # the last chunk is missing
+        else:
+            self._is_deaf = True
+            self._queue.clear()
+            reset(self.transport)  # only that differs from the end of the body
 
     def _may_keep(self, request: Request, head: RequestHead | None) -> bool:
         if head is None or not head.keep_alive or request.refused is not None:
@@ -504,6 +572,8 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._written_since = None
+        if self._stream is not None:
+            self._stream.resumed()
 
     def sweep(self, now: float) -> None:
         """Close the connection if its client is late with anything."""

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from pilotlight.dataplane.frontend.http.answers import Answer
 from pilotlight.dataplane.frontend.http.head import RequestHead
+from pilotlight.dataplane.frontend.http.streams import StreamAnswer
 
-Reply = Callable[[Answer], None]
+Reply = Callable[[Answer | StreamAnswer], None]
 """Called exactly once for each call that was run; may be called before `Call.run` returns."""
 
 

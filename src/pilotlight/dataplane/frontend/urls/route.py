@@ -19,6 +19,7 @@ from pilotlight.dataplane.frontend.http.invoke import (
     payload_too_large,
 )
 from pilotlight.dataplane.frontend.http.route import Call, Reply
+from pilotlight.dataplane.frontend.http.streams import StreamAnswer
 from pilotlight.dataplane.frontend.http.trace import trace_id
 from pilotlight.dataplane.frontend.urls.access import admits
 from pilotlight.dataplane.frontend.urls.cors import (
@@ -41,6 +42,7 @@ from pilotlight.dataplane.frontend.urls.response import (
     map_response,
     map_stream,
 )
+from pilotlight.dataplane.frontend.urls.stream import UrlStream
 from pilotlight.dataplane.frontend.urls.target import Target, by_host, by_path
 from pilotlight.model import limits
 from pilotlight.model.errors import ApiError, PlatformError
@@ -220,6 +222,7 @@ class _UrlCall:
             reply(self.too_large())
             return
         self._reply = reply
+        wants_stream = url.invoke_mode == "RESPONSE_STREAM"
         arn = f"arn:aws:lambda:{url.region}:{url.account}:function:{url.function}"
         route.invoker.submit(
             Invocation(
@@ -229,8 +232,9 @@ class _UrlCall:
                 payload=event,
                 trace_id=self._trace,
                 arrived_s=route.clock.monotonic(),
+                wants_stream=wants_stream,
             ),
-            self._done,
+            UrlStream(self._respond, self._refuse, self._done) if wants_stream else self._done,
         )
 
     def _event(self, body: bytes, caller: Caller | None) -> bytes:
@@ -287,20 +291,36 @@ class _UrlCall:
             else:
                 response = map_stream(result.stream_type, result.payload)
         except NotAResponse as reason:
-            log.info("url_response_invalid request_id=%s reason=%s", self._request_id, reason)
-            return self._bad_gateway()
+            return self._not_a_response(reason)
         return self._finished(response)
+
+    def _not_a_response(self, reason: NotAResponse) -> Answer:
+        log.info("url_response_invalid request_id=%s reason=%s", self._request_id, reason)
+        return self._bad_gateway()
+
+    def _respond(self, response: UrlResponse, source: UrlStream) -> None:
+        """Begin a streamed response."""
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply(StreamAnswer(response.status, self._header_lines(response), source))
+
+    def _refuse(self, reason: NotAResponse) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply(self._not_a_response(reason))
 
     def _bad_gateway(self) -> Answer:
         return self._finished(UrlResponse(502, JSON_ONLY, b"Internal Server Error"))
 
     def _finished(self, response: UrlResponse) -> Answer:
+        return Answer(response.status, self._header_lines(response), response.body)
+
+    def _header_lines(self, response: UrlResponse) -> bytes:
         fields = response.headers
         if self._cors is not None:
             origin = self._head.header(b"origin")
             fields = response_headers(self._cors, text(origin or b""), fields)
-        lines = _lines(fields, self._request_id, self._trace)
-        return Answer(response.status, lines, response.body)
+        return _lines(fields, self._request_id, self._trace)
 
 
 def _lines(fields: tuple[tuple[str, str], ...], request_id: str, trace: str) -> bytes:
