@@ -13,7 +13,8 @@ from pilotlight.model.errors import PlatformError
 INTERRUPTED = 130
 
 COMMANDS = (
-    "up", "init", "deploy", "invoke", "logs", "ls", "describe", "delete", "env", "doctor", "runtime",
+    "up", "init", "deploy", "invoke", "logs", "ls", "describe", "delete", "env", "account", "key",
+    "doctor", "runtime",
 )  # fmt: skip
 """Names of commands and of their modules, in the order of the help text."""
 

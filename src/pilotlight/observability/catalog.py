@@ -186,6 +186,12 @@ _OTHERS = (
         "Pending functions could not be looked for; tried again later.",
     ),
     LogEvent(
+        "access_key_unreadable",
+        "error",
+        ("access_key",),
+        "The secret of an access key cannot be decrypted; the key is not accepted.",
+    ),
+    LogEvent(
         "mapping_not_finished",
         "warning",
         ("mapping",),

@@ -24,6 +24,9 @@ from pilotlight.control.gateway import (
     StaticAuthenticator,
     create_app,
 )
+from pilotlight.control.gateway.bodies import ByteBudget
+from pilotlight.control.gateway.metered import MeteredAuthenticator
+from pilotlight.control.identity import Directory, IdentityCalls
 from pilotlight.control.placement import PlacementService, credit_limit
 from pilotlight.control.registry import (
     BlobCollector,
@@ -60,7 +63,9 @@ from pilotlight.model.function import Isolation
 from pilotlight.model.ids import AccountId, RuntimeName
 from pilotlight.observability.logstore import LogStore, LogStoreLimits
 from pilotlight.observability.prometheus import PrometheusTelemetry
+from pilotlight.ports.auth import Caller
 from pilotlight.ports.functions import Kept
+from pilotlight.ports.rates import RateLimits
 from pilotlight.ports.sandbox import BlankClass, KeepsBlanks, SandboxDriver
 from pilotlight.roles import memory, rates, reports, tokens
 from pilotlight.roles.prepared import Prepared
@@ -181,7 +186,8 @@ class _Assembly:
         )
         dispatcher = self._dispatcher(stores, view, invoker)
         control = self._control(stores, view)
-        gate = StaticAuthenticator([self._root()], clock=self._clock)
+        directory = Directory(stores.registry, self._sealer)
+        gate = StaticAuthenticator([self._root()], clock=self._clock, find=directory.find)
         urls = self._url_server(gate, view, invoker)
         limits = rates.control(self._settings, self._clock)
         role: AllInOne  # the readiness report looks at it once it is there
@@ -202,13 +208,14 @@ class _Assembly:
                 protocols=protocols(stores.registry, stores.logs, gate, limits, self._clock),
                 tokens=tokens.gate(self._settings, self._clock),
                 audit=stores.audit,
-                is_admin=lambda caller: caller.access_key == self._root().access_key,
+                native=[self._identities(stores, directory, gate, limits)],
+                is_admin=self._is_admin,
             )
         )
         api = self._api_server(gate, view, invoker, stores, app)
         role = AllInOne(
             parts=[
-                stores.logs, stores.audit, view, control.transitions,
+                stores.logs, stores.audit, directory, view, control.transitions,
                 control.mapping_transitions, control.collector, placement, worker,
                 *([keeper] if keeper is not None else []), invoker, stores.queue, dispatcher,
                 *([self._tls] if self._tls is not None else []), urls, api,
@@ -262,6 +269,27 @@ class _Assembly:
         )
         mapping_transitions = MappingTransitions(mappings(stores.registry), self._clock)
         return _Control(functions, guard, transitions, mapping_transitions, collector)
+
+    def _is_admin(self, caller: Caller) -> bool:
+        return caller.access_key == self._root().access_key
+
+    def _identities(
+        self,
+        stores: _Stores,
+        directory: Directory,
+        gate: StaticAuthenticator,
+        limits: RateLimits,
+    ) -> IdentityCalls:
+        return IdentityCalls(
+            stores.registry,
+            self._sealer,
+            self._clock,
+            directory,
+            MeteredAuthenticator(gate, limits),
+            is_admin=self._is_admin,
+            budget=ByteBudget(1024 * 1024),
+            root=self._account,
+        )
 
     def _dispatcher(
         self, stores: _Stores, view: RegistryView, invoker: FrontendInvoker

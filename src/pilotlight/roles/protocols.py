@@ -9,6 +9,7 @@ from pilotlight.control.cloudwatch import LogGroups, LogsProtocol
 from pilotlight.control.gateway.bodies import ByteBudget
 from pilotlight.control.gateway.exchange import Responder
 from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
+from pilotlight.control.identity import StsProtocol
 from pilotlight.ports.clock import Clock
 from pilotlight.ports.rates import RateLimits
 from pilotlight.ports.registry import RegistryStore
@@ -28,4 +29,7 @@ def protocols(
     """What answers, by the name of the service in a signature's scope."""
     metered, budget = MeteredAuthenticator(authenticator, rates), ByteBudget(_BODIES_BYTES)
     groups = LogGroups(store, logs, clock)
-    return {"logs": LogsProtocol(groups, logs, metered, budget).respond}
+    return {
+        "logs": LogsProtocol(groups, logs, metered, budget).respond,
+        "sts": StsProtocol(metered, budget).respond,
+    }

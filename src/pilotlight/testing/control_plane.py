@@ -25,6 +25,7 @@ from pilotlight.control.gateway import (
 )
 from pilotlight.control.gateway.bodies import ByteBudget
 from pilotlight.control.gateway.metered import MeteredAuthenticator
+from pilotlight.control.identity import Directory, IdentityCalls, StsProtocol
 from pilotlight.control.registry import (
     BlobCollector,
     Functions,
@@ -181,6 +182,7 @@ class ControlPlane:
     functions: Functions = field(init=False)
     transitions: Transitions = field(init=False)
     mapping_transitions: MappingTransitions = field(init=False)
+    directory: Directory = field(init=False)
     collector: BlobCollector = field(init=False)
     gateway: GatewayParts = field(init=False)
     port: int = field(init=False, default=0)
@@ -239,12 +241,28 @@ class ControlPlane:
             readiness=lambda: (),
             metrics=lambda: (b"up 1\n", "text/plain; version=0.0.4"),
         )
-        metered = MeteredAuthenticator(self.gateway.authenticator)
+        self.directory = Directory(self.store, known_sealer())
+        gate = StaticAuthenticator([ROOT], clock=clock, find=self.directory.find)
+        metered = MeteredAuthenticator(gate)
+        identities = IdentityCalls(
+            self.store,
+            known_sealer(),
+            clock,
+            self.directory,
+            metered,
+            is_admin=lambda caller: caller.access_key == ROOT.access_key,
+            budget=ByteBudget(1024 * 1024),
+            root=ACCOUNT,
+        )
         groups = LogGroups(self.store, self.logs, clock)
+        budget = ByteBudget(1024 * 1024)
         self.with_gateway(
+            authenticator=gate,
+            native=[identities],
             protocols={
-                "logs": LogsProtocol(groups, self.logs, metered, ByteBudget(1024 * 1024)).respond
-            }
+                "logs": LogsProtocol(groups, self.logs, metered, budget).respond,
+                "sts": StsProtocol(metered, budget).respond,
+            },
         )
 
     @property
@@ -263,7 +281,13 @@ class ControlPlane:
 
     def parts(self) -> list[Part]:
         """What has to run beside the listener."""
-        return [self.view, self.transitions, self.mapping_transitions, self.collector]
+        return [
+            self.directory,
+            self.view,
+            self.transitions,
+            self.mapping_transitions,
+            self.collector,
+        ]
 
     def with_gateway(self, **changes: object) -> None:
         """Replace fields of the gateway's dependencies."""

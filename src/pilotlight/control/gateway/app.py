@@ -17,7 +17,12 @@ from pilotlight.control.gateway.calls import LambdaCalls
 from pilotlight.control.gateway.exchange import Exchange, Responder, endpoint, json_answer
 from pilotlight.control.gateway.links import CodeLinks
 from pilotlight.control.gateway.metered import Authenticator, MeteredAuthenticator
-from pilotlight.control.gateway.native import EnvironmentReport, NativeCalls, StatusReport
+from pilotlight.control.gateway.native import (
+    EnvironmentReport,
+    NativeCalls,
+    NativePart,
+    StatusReport,
+)
 from pilotlight.control.gateway.tokens import TokenGate
 from pilotlight.model.ids import Digest
 from pilotlight.ports.audit import AuditLog, NoAudit
@@ -46,6 +51,7 @@ class GatewayParts:
         rates: what an account and a key may do here; other protocols bring their own
             `MeteredAuthenticator` over the same.
         tokens: of OIDC issuers, for the Lambda API and the native API; None: signatures only.
+        native: what answers further paths of the native API.
         audit: keeps every call that reaches a protocol.
         is_admin: whether a caller may read what concerns the whole installation.
         is_local: only this machine reaches the listener. Else metrics, which name the functions,
@@ -68,6 +74,7 @@ class GatewayParts:
     rates: RateLimits = field(default_factory=Unlimited)
     tokens: TokenGate | None = None
     audit: AuditLog = field(default_factory=NoAudit)
+    native: Sequence[NativePart] = ()
     is_admin: Callable[[Caller], bool] = lambda caller: False  # noqa: ARG005
     is_local: bool = True
 
@@ -99,6 +106,7 @@ def create_app(parts: GatewayParts) -> Starlette:
         status=parts.status,
         environments=parts.environments,
         audit=parts.audit,
+        parts=parts.native,
         is_admin=parts.is_admin,
     )
 

@@ -1,4 +1,4 @@
-"""Who signed a request: the installation's root credentials.
+"""Who signed a request: the installation's root credentials, or a key of an account.
 
 Checking has two steps, so that nothing is read from a stranger (decision D21): `begin` before the
 body, with key, scope and date; `PendingCaller.finish` with the hash of the body as it was read.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,7 +62,14 @@ class PendingCaller:
 
 
 class StaticAuthenticator:
-    """An `Authenticator` over a fixed set of credentials; no I/O."""
+    """An `Authenticator` over a fixed set of credentials, and what else is found; no I/O.
+
+    Args:
+        credentials: that are always there.
+        clock: wall time is used.
+        services: names a signature's scope may have.
+        find: further keys; None: there are none.
+    """
 
     def __init__(
         self,
@@ -70,7 +77,9 @@ class StaticAuthenticator:
         *,
         clock: Clock,
         services: frozenset[str] = SERVICES,
+        find: Callable[[str], RootCredentials | None] | None = None,
     ) -> None:
+        self._find = find
         self._known = {known.access_key: known for known in credentials}
         self._clock = clock
         self._services = services
@@ -101,7 +110,13 @@ class StaticAuthenticator:
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             )
-        return PendingCaller(pending.access_key, self._known[pending.access_key].account, pending)
+        known = self._credentials(pending.access_key)
+        if known is None:  # it was deleted this very moment
+            raise ApiError(
+                "UnrecognizedClientException",
+                "The security token included in the request is invalid.",
+            )
+        return PendingCaller(pending.access_key, known.account, pending)
 
     def authenticate(self, request: SignedRequest) -> Caller:
         """See the port; for requests whose body is empty or whose hash was declared."""
@@ -114,7 +129,14 @@ class StaticAuthenticator:
         for known, credentials in self._known.items():
             if hmac.compare_digest(known.encode(), access_key.encode()):
                 found = credentials.secret_key
+        if found is None and self._find is not None:
+            other = self._find(access_key)
+            found = None if other is None else other.secret_key
         return found
+
+    def _credentials(self, access_key: str) -> RootCredentials | None:
+        known = self._known.get(access_key)
+        return self._find(access_key) if known is None and self._find is not None else known
 
 
 def hash_unless_declared(request: SignedRequest) -> str | None:

@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from pilotlight.control.gateway.auth import hash_unless_declared
@@ -40,6 +40,18 @@ EnvironmentReport = Callable[[str, str], Awaitable[Sequence[Mapping[str, object]
 """From account and function to its execution environments, as JSON values."""
 
 
+class NativePart(Protocol):
+    """Answers some paths of the native API; it verifies signatures itself."""
+
+    def handles(self, path: str) -> bool:
+        """Whether a path is answered here."""
+        ...
+
+    async def respond(self, exchange: Exchange) -> HttpAnswer:
+        """Answer one request."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NativeCalls:
     """Answers requests to the native API."""
@@ -51,6 +63,7 @@ class NativeCalls:
     status: StatusReport
     environments: EnvironmentReport
     audit: AuditLog = field(default_factory=NoAudit)
+    parts: Sequence[NativePart] = ()
     is_admin: Callable[[Caller], bool] = lambda caller: False  # noqa: ARG005
 
     async def respond(self, exchange: Exchange) -> HttpAnswer:
@@ -59,6 +72,9 @@ class NativeCalls:
         Raises:
             PlatformError: the answer is an error.
         """
+        for part in self.parts:
+            if part.handles(exchange.path):
+                return await part.respond(exchange)
         if exchange.method != "GET":
             raise ApiError("MethodNotAllowed", "This path answers only GET.", status=405)
         if exchange.path == "/api/v1/openapi.json":

@@ -28,6 +28,24 @@ def _get(summary: str, parameters: list[dict[str, Any]] | None = None) -> dict[s
     }
 
 
+def _change(method: str, summary: str, **members: dict[str, Any]) -> dict[str, Any]:
+    """A call that changes something; ``members`` are those of its body."""
+    answer = {"description": "JSON", "content": {"application/json": {}}}
+    described: dict[str, Any] = {
+        "summary": summary,
+        "responses": dict.fromkeys(("200", "201", "400", "403", "404", "409"), answer),
+        "security": [{"sigv4": []}, {"oidc": []}],
+    }
+    if members:
+        schema = {"type": "object", "properties": members, "additionalProperties": False}
+        described["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    else:
+        described["parameters"] = [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+        ]
+    return {method: described}
+
+
 _PATH_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _LOG_PARAMETERS = [
     _parameter("function", "string", "Name of the function.", required=True),
@@ -71,6 +89,20 @@ DOCUMENT: Final[Mapping[str, Any]] = {
         }
     },
     "paths": {
+        "/api/v1/accounts": _get("Accounts beside the installation's own; root credentials only.")
+        | _change(
+            "post",
+            "Make an account.",
+            name={"type": "string"},
+            id={"type": "string", "description": "Twelve digits; drawn by chance otherwise."},
+        ),
+        "/api/v1/accounts/{id}": _change("delete", "Delete an account that has nothing any more."),
+        "/api/v1/keys": _get(
+            "Access keys without their secrets; root credentials only.",
+            [_parameter("account", "string", "Only keys of this account.")],
+        )
+        | _change("post", "Make a key; its secret is shown once.", account={"type": "string"}),
+        "/api/v1/keys/{id}": _change("delete", "Delete a key; it is refused from then on."),
         "/api/v1/audit": _get(
             "Calls of the control plane, oldest first; for the root credentials.", _AUDIT_PARAMETERS
         ),
