@@ -34,7 +34,7 @@ NOTES = {
     "GetCapacityProvider": "as CreateCapacityProvider",
     "DeleteCapacityProvider": "as CreateCapacityProvider",
     "CreateCapacityProvider": "fleets of EC2 instances: there are none here",
-    "CreateFunction": "zip packages; images and code from S3 are refused by name",
+    "CreateFunction": "zip packages, direct or staged; images are refused by name",
     "UpdateFunctionCode": "zip packages",
     "UpdateFunctionConfiguration": "settings that cannot act here are stored and returned",
     "PutProvisionedConcurrencyConfig": "environments are started and kept; the status counts them",

@@ -38,6 +38,7 @@ from pilotlight.control.registry import (
 from pilotlight.control.registry.layers import Layers
 from pilotlight.control.registry.mappings import MappingTransitions, mappings
 from pilotlight.control.registry.signing import signing
+from pilotlight.control.staging import Staging
 from pilotlight.control.warmpools import BlankKeeper, BlankSettings
 from pilotlight.dataplane.codecache import LocalCodeCache, open_code_cache
 from pilotlight.dataplane.frontend.http import (
@@ -140,6 +141,7 @@ class _Control:
     guard: UploadGuard
     transitions: Transitions
     mapping_transitions: MappingTransitions
+    staging: Staging
     collector: BlobCollector
 
 
@@ -205,7 +207,9 @@ class _Assembly:
                 metrics=self._telemetry.exposition,
                 is_local=self._settings.listen.is_loopback,
                 rates=limits,
-                protocols=protocols(stores.registry, stores.logs, gate, limits, self._clock),
+                protocols=protocols(
+                    stores.registry, stores.logs, gate, limits, self._clock, control.staging
+                ),
                 tokens=tokens.gate(self._settings, self._clock),
                 audit=stores.audit,
                 native=[self._identities(stores, directory, gate, limits)],
@@ -216,7 +220,7 @@ class _Assembly:
         role = AllInOne(
             parts=[
                 stores.logs, stores.audit, directory, view, control.transitions,
-                control.mapping_transitions, control.collector, placement, worker,
+                control.mapping_transitions, control.staging, control.collector, placement, worker,
                 *([keeper] if keeper is not None else []), invoker, stores.queue, dispatcher,
                 *([self._tls] if self._tls is not None else []), urls, api,
             ],
@@ -268,7 +272,8 @@ class _Assembly:
             blob_name=blob_name,
         )
         mapping_transitions = MappingTransitions(mappings(stores.registry), self._clock)
-        return _Control(functions, guard, transitions, mapping_transitions, collector)
+        staging = Staging(stores.registry, stores.blobs, self._clock, self._ids)
+        return _Control(functions, guard, transitions, mapping_transitions, staging, collector)
 
     def _is_admin(self, caller: Caller) -> bool:
         return caller.access_key == self._root().access_key
@@ -334,6 +339,7 @@ class _Assembly:
             intake=stores.intake,
             transitions=control.transitions,
             guard=control.guard,
+            staged=control.staging,
             sealer=self._sealer,
             clock=self._clock,
             ids=self._ids,

@@ -37,6 +37,7 @@ from pilotlight.control.registry import (
 from pilotlight.control.registry.layers import Layers
 from pilotlight.control.registry.mappings import MappingTransitions, mappings
 from pilotlight.control.registry.signing import signing
+from pilotlight.control.staging import Staging, StagingProtocol
 from pilotlight.dataplane.frontend.http import HttpServer, HttpSettings, Listener
 from pilotlight.dataplane.frontend.http.answers import Answer
 from pilotlight.dataplane.frontend.http.head import RequestHead
@@ -183,6 +184,7 @@ class ControlPlane:
     transitions: Transitions = field(init=False)
     mapping_transitions: MappingTransitions = field(init=False)
     directory: Directory = field(init=False)
+    staging: Staging = field(init=False)
     collector: BlobCollector = field(init=False)
     gateway: GatewayParts = field(init=False)
     port: int = field(init=False, default=0)
@@ -211,6 +213,7 @@ class ControlPlane:
             blob_name=blob_name,
         )
         self.mapping_transitions = MappingTransitions(mappings(self.store), clock)
+        self.staging = Staging(self.store, self.blobs, clock, ids)
         self.services = Services(
             functions=self.functions,
             usage=UsageLedger(self.store),
@@ -223,6 +226,7 @@ class ControlPlane:
             intake=self.intake or PlainIntake(self.blobs),
             transitions=self.transitions,
             guard=guard,
+            staged=self.staging,
             sealer=known_sealer(),
             clock=clock,
             ids=ids,
@@ -262,6 +266,7 @@ class ControlPlane:
             protocols={
                 "logs": LogsProtocol(groups, self.logs, metered, budget).respond,
                 "sts": StsProtocol(metered, budget).respond,
+                "s3": StagingProtocol(self.staging, metered, ByteBudget(2**28)).respond,
             },
         )
 
@@ -283,6 +288,7 @@ class ControlPlane:
         """What has to run beside the listener."""
         return [
             self.directory,
+            self.staging,
             self.view,
             self.transitions,
             self.mapping_transitions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from pilotlight.control.registry import (
 )
 from pilotlight.control.registry.functions import Written, already_exists
 from pilotlight.control.registry.references import Scope, check_new_name, function_not_found
-from pilotlight.model.errors import ApiError, PackageRejected
+from pilotlight.model.errors import ApiError, PackageRejected, PlatformError
 from pilotlight.model.function import LATEST, Code, FunctionVersion
 from pilotlight.wire.records import FunctionRecord, replaced
 from pilotlight.wire.variables import sealed
@@ -108,6 +109,27 @@ async def _signing(services: Services, arn: str | None, scope: Scope) -> str | N
     return identity
 
 
+async def package_of(services: Services, scope: Scope, source: Mapping[str, Any]) -> bytes:
+    """The package that a call brings along, or that it says where to find.
+
+    Raises:
+        ApiError: InvalidParameterValueException or RequestTooLargeException.
+    """
+    bucket, key = source.get("S3Bucket"), source.get("S3Key")
+    if not bucket and not key:
+        return check_package(source.get("ZipFile"), source)
+    if not bucket or not key or source.get("ZipFile"):
+        raise invalid("Please provide either S3Bucket with S3Key, or ZipFile, for function code.")
+    version = source.get("S3ObjectVersion")
+    try:
+        return await services.staged.package(scope.account, bucket, key, version)
+    except PlatformError as error:
+        raise invalid(
+            f"Error occurred while GetObject. S3 Error Code: {error.code}. "
+            f"S3 Error Message: {error}"
+        ) from error
+
+
 async def accept_code(services: Services, package: bytes) -> Code:
     """Check and store a package; the caller holds the upload guard.
 
@@ -130,7 +152,7 @@ async def create_function(services: Services, call: Call) -> dict[str, Any]:
     settings.check_configuration(params)
     new_tags = tags.merged({}, params.get("Tags") or {})
     signing_id = await _signing(services, params.get("CodeSigningConfigArn"), scope)
-    package = check_package(params["Code"].get("ZipFile"), params["Code"])
+    package = await package_of(services, scope, params["Code"])
     if await services.functions.get(scope.account, reference.name) is not None:
         raise already_exists(reference.name)
     async with services.guard.naming():

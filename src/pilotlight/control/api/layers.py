@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pilotlight.control.api.configuration import last_modified
-from pilotlight.control.api.functions import LIST_DEFAULT, accept_code, check_account_code
-from pilotlight.control.api.limits import check_package
+from pilotlight.control.api.functions import (
+    LIST_DEFAULT,
+    accept_code,
+    check_account_code,
+    package_of,
+)
 from pilotlight.control.api.markers import decode_marker, encode_marker
 from pilotlight.control.api.services import Call, Services
 from pilotlight.control.registry import layers, policies
@@ -55,7 +59,7 @@ async def publish_layer_version(services: Services, call: Call) -> dict[str, Any
     params, account = call.params, call.scope.account
     name = parse_layer(params["LayerName"], call.scope).name
     content = params["Content"]
-    package = check_package(content.get("ZipFile"), content)
+    package = await package_of(services, call.scope, content)
     async with services.guard.naming():
         code = await accept_code(services, package)
         await check_account_code(services, account, code)

@@ -129,11 +129,9 @@ def check_zip_members(params: Mapping[str, Any]) -> None:
 
 
 def check_package(package: bytes | None, params: Mapping[str, Any]) -> bytes:
-    """Return the uploaded zip; refuse what this installation cannot fetch."""
+    """Return the zip of a direct upload; refuse what this installation cannot fetch."""
     if params.get("ImageUri"):
         raise invalid("Functions from container images are not supported here: give a ZipFile.")
-    if params.get("S3Bucket") or params.get("S3Key"):
-        raise invalid("Code from S3 is not supported here: give the package as ZipFile.")
     if not package:
         raise invalid("Please provide a source for function code.")
     if len(package) > limits.PACKAGE_BYTES:

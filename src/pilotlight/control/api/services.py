@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pilotlight.control.configstore import ConfigStore
 from pilotlight.control.registry import Functions, Scope, Transitions, UploadGuard, UsageLedger
@@ -20,6 +20,18 @@ from pilotlight.ports.sealing import Sealer
 from pilotlight.wire.records import CodeSigningRecord, EventSourceMappingRecord
 
 
+class StagedCode(Protocol):
+    """Finds packages that were uploaded before."""
+
+    async def package(self, account: str, bucket: str, key: str, version: str | None) -> bytes:
+        """The package.
+
+        Raises:
+            PlatformError: its code and text are S3's.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Dependencies of the operations.
@@ -28,6 +40,7 @@ class Services:
         usage: what accounts store, for their quotas.
         kept: what is ready of the environments to keep, by account, function and version.
         mapping_names: held from the search for an equal event source mapping to its creation.
+        staged: where ``S3Bucket`` and ``S3Key`` point to.
         guard: keeps the collector away from packages that are about to be named.
         url_of: address of a function URL, from its id and the call's region.
     """
@@ -42,6 +55,7 @@ class Services:
     intake: CodeIntake
     transitions: Transitions
     guard: UploadGuard
+    staged: StagedCode
     sealer: Sealer
     clock: Clock
     ids: IdSource

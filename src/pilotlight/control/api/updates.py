@@ -11,10 +11,10 @@ from pilotlight.control.api.configuration import last_modified, render_version
 from pilotlight.control.api.functions import (
     accept_code,
     check_account_code,
+    package_of,
     reference_of,
     unqualified,
 )
-from pilotlight.control.api.limits import check_package
 from pilotlight.control.api.services import Call, Services
 from pilotlight.control.registry import Reference, layers, rules, signing, versions
 from pilotlight.control.registry.functions import Versions, Written
@@ -94,7 +94,7 @@ async def update_function_configuration(services: Services, call: Call) -> dict[
 async def update_function_code(services: Services, call: Call) -> dict[str, Any]:
     """UpdateFunctionCode; with ``DryRun`` all is checked and nothing is changed."""
     reference = unqualified(reference_of(call))
-    package = check_package(call.params.get("ZipFile"), call.params)
+    package = await package_of(services, call.scope, call.params)
     record = await _existing(services, reference, call)
     if record.code_signing is not None:
         signing.check_unsigned(await services.signing.get(call.scope.account, record.code_signing))

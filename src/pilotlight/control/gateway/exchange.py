@@ -160,7 +160,8 @@ def _log_fault(exchange: Exchange, fault: Exception) -> None:
 
 async def _send(answer: HttpAnswer, send: Send) -> None:
     headers = [(name.lower(), value) for name, value in answer.headers]
-    headers.append((b"content-length", str(len(answer.body)).encode()))
+    if not any(name == b"content-length" for name, _ in headers):  # an answer to HEAD has its own
+        headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     for start in range(0, len(answer.body), _CHUNK):
         chunk = answer.body[start : start + _CHUNK]
