@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ REASONS = frozenset(
 _PROGRAM = Path(__file__).with_name("archive.py")
 _LONGEST_MESSAGE = 600
 _HEX = frozenset("0123456789abcdef")
+
+
+_CHECKED_KEPT = 1024
+"""Packages whose judgement is kept: some hundred bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class PackageIntake(CodeIntake):
         self._limits = limits or PackageLimits()
         self._floor = floor
         self._turns = asyncio.Semaphore(self._limits.concurrent)
+        self._checked: OrderedDict[bytes, _Answer] = OrderedDict()
 
     async def accept(self, package: bytes | Path) -> AcceptedCode:
         """See the port. The file at a ``Path`` must not change meanwhile; it is left there."""
@@ -94,12 +100,21 @@ class PackageIntake(CodeIntake):
         if size > self._limits.package_bytes:
             limit = self._limits.package_bytes
             raise PackageRejected("size", f"The package is larger than {limit} bytes.")
+        answer = self._checked.get(digest)
         async with self._turns:
-            answer = await self._check(package)
+            if answer is None:
+                answer = await self._check(package)
+                self._remember(digest, answer)
             await self._blobs.put(blob_name(Digest(digest.hex())), package)
         sha256 = base64.b64encode(digest).decode("ascii")
         code = Code(sha256=sha256, size_bytes=size, package=Digest(digest.hex()))
         return AcceptedCode(code=code, unzipped_bytes=answer.unzipped_bytes, files=answer.files)
+
+    def _remember(self, digest: bytes, answer: _Answer) -> None:
+        """Equal bytes are judged alike: a package that is uploaded again is not checked again."""
+        self._checked[digest] = answer
+        if len(self._checked) > _CHECKED_KEPT:
+            self._checked.popitem(last=False)
 
     async def unpack(self, code: Digest, target: Path) -> None:
         """Unpack a stored package into ``target``, a folder that is empty or not there yet.
