@@ -11,8 +11,13 @@ from typing import Any
 import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
+from botocore.httpsession import URLLib3Session
 
 from pilotlight.testing.control_plane import ControlPlane, serving
 
@@ -158,3 +163,28 @@ def test_a_wrong_sum_is_refused(s3: Any, bucket: str) -> None:
         ContentMD5="AAAAAAAAAAAAAAAAAAAAAA==",
     )  # fmt: skip
     refused("NoSuchKey", s3.get_object, Bucket=bucket, Key="k")
+
+
+def chunked(plane: ControlPlane, path: str, wire: bytes) -> int:
+    """PUT a body as SDKs send it over TLS; return the status."""
+    settings = plane.client_settings()
+    request = AWSRequest("PUT", plane.origin + path, data=wire)
+    request.headers["Content-Encoding"] = "aws-chunked"
+    request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
+    keys = Credentials(settings["aws_access_key_id"], settings["aws_secret_access_key"])
+    S3SigV4Auth(keys, "s3", settings["region_name"]).add_auth(request)
+    assert request.headers["X-Amz-Content-SHA256"] == "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+    return int(URLLib3Session().send(request.prepare()).status_code)
+
+
+def test_chunks_with_a_trailer_are_taken_apart(plane: ControlPlane, s3: Any, bucket: str) -> None:
+    body = bytes(range(256)) * 9000
+    wire = AwsChunkedWrapper(
+        io.BytesIO(body), checksum_cls=Crc32Checksum, checksum_name="x-amz-checksum-crc32"
+    ).read()
+    assert chunked(plane, f"/{bucket}/k", wire) == 200
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == body
+    end = wire.rindex(b"x-amz-checksum")
+    for broken in (wire[:end], wire[:end] + b"x-amz-checksum-crc32:AAAAAA==\r\n\r\n"):
+        assert chunked(plane, f"/{bucket}/broken", broken) == 400
+    refused("NoSuchKey", s3.get_object, Bucket=bucket, Key="broken")

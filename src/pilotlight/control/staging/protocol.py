@@ -8,6 +8,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -25,10 +26,12 @@ from pilotlight.control.gateway.bodies import ByteBudget, read_body
 from pilotlight.control.gateway.exchange import Exchange
 from pilotlight.control.gateway.metered import MeteredAuthenticator
 from pilotlight.control.gateway.note import current_note
+from pilotlight.control.staging.chunks import unchunked
 from pilotlight.control.staging.objects import PART_BYTES, PARTS_MAX, Refused, Staging
 from pilotlight.model.errors import ApiError, PlatformError
 from pilotlight.ports.auth import Caller
 from pilotlight.wire.lambda_api import HttpAnswer
+from pilotlight.wire.sigv4 import UNSIGNED_CHUNKS
 from pilotlight.wire.staged import ObjectVersion
 
 SERVICE: Final = "s3"
@@ -37,6 +40,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _KEY_BYTES = 1024
 _XML_BYTES = 1024 * 1024
+_FRAMING = 8
+"""Chunks may add an eighth to a body."""
 _PAGE = 1000
 _UPLOADS = frozenset({("PUT", "object"), ("PUT", "part")})
 _PARAMETERS = frozenset(
@@ -114,11 +119,11 @@ class StagingProtocol:
         pending = self._authenticator.begin(exchange.signed, services=frozenset({SERVICE}))
         handler = self._handlers.get((exchange.method, kind))
         strange = [n for n in query if n not in _PARAMETERS and not n.startswith("X-Amz-")]
-        if handler is None or strange or _is_chunked(exchange):
+        if handler is None or strange or _has_signed_chunks(exchange):
             raise Refused(
                 "NotImplemented",
                 "Staging has no such operation: it takes buckets, objects, versions, ranges and "
-                "uploads in parts, with signed or unsigned bodies.",
+                "uploads in parts, with signed or unsigned bodies and chunks that are not signed each.",
                 501,
             )
         if bucket and _BUCKET.fullmatch(bucket) is None:
@@ -127,16 +132,23 @@ class StagingProtocol:
             raise Refused("KeyTooLongError", "Your key is too long")
         with self._budget.share(pending.access_key) as share:
             most = PART_BYTES if (exchange.method, kind) in _UPLOADS else _XML_BYTES
+            is_chunked = exchange.header("x-amz-content-sha256") == UNSIGNED_CHUNKS
             body = await read_body(
                 exchange.receive,
                 declared=exchange.declared_length(),
-                most=most,
+                most=most + most // _FRAMING if is_chunked else most,
                 operation=kind,
                 share=share,
             )
             caller = pending.finish(body.sha256)
-            _check_sums(exchange, body.data)
-            return await handler(_Request(exchange, caller, bucket, name, query, body.data))
+            data, trailers = body.data, dict[str, str]()
+            if is_chunked:
+                share.take(len(body.data))
+                data, trailers = await asyncio.to_thread(unchunked, body.data)
+            if len(data) > most:
+                raise Refused("EntityTooLarge", f"A body has at most {most} bytes.")
+            _check_sums({**exchange.headers(), **trailers}, data)
+            return await handler(_Request(exchange, caller, bucket, name, query, data))
 
     # Buckets.
 
@@ -293,23 +305,22 @@ def _kind(method: str, bucket: str, name: str, query: Mapping[str, str]) -> str:
     return "object"
 
 
-def _is_chunked(exchange: Exchange) -> bool:
-    """The body has a coding of its own, which is not taken apart here."""
+def _has_signed_chunks(exchange: Exchange) -> bool:
+    """The body has a coding of its own that is not taken apart here."""
     declared = exchange.header("x-amz-content-sha256") or ""
-    return declared.startswith("STREAMING-") or "aws-chunked" in (
-        exchange.header("content-encoding") or ""
-    )
+    is_coded = "aws-chunked" in (exchange.header("content-encoding") or "")
+    return declared != UNSIGNED_CHUNKS and (declared.startswith("STREAMING-") or is_coded)
 
 
-def _check_sums(exchange: Exchange, body: bytes) -> None:
-    """Compare the sums that came along.
+def _check_sums(headers: Mapping[str, str], body: bytes) -> None:
+    """Compare the sums that came along, before the body or after it.
 
     Raises:
         Refused: BadDigest.
     """
-    md5 = exchange.header("content-md5")
-    crc = exchange.header("x-amz-checksum-crc32")
-    sha = exchange.header("x-amz-checksum-sha256")
+    md5 = headers.get("content-md5")
+    crc = headers.get("x-amz-checksum-crc32")
+    sha = headers.get("x-amz-checksum-sha256")
     computed: list[tuple[str, bytes]] = []
     if md5 is not None:
         computed.append((md5, hashlib.md5(body, usedforsecurity=False).digest()))

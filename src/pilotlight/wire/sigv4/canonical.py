@@ -16,6 +16,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+UNSIGNED_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+UNSIGNED = frozenset({UNSIGNED_PAYLOAD, UNSIGNED_CHUNKS})
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_~/-][A-Za-z0-9_.~/-]*|/")

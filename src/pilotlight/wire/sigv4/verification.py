@@ -103,7 +103,7 @@ class Pending:
     @property
     def body_sha256(self) -> str | None:
         """Hex digest that the client declared for the body, if it did."""
-        return None if self.declared == canonical.UNSIGNED_PAYLOAD else self.declared
+        return None if self.declared in canonical.UNSIGNED else self.declared
 
     def finish(self, body_sha256: str | None = None) -> Verified:
         """Compare what is left to compare.
@@ -179,9 +179,9 @@ def begin(
     _check_scope(claims, services)
     _check_time(claims, now_s)
     signed = _signed_headers(claims, headers)
-    declared = _declared_payload(headers)
     scope = claims.scope
     of_objects = scope.service == OBJECTS
+    declared = _declared_payload(headers, of_objects=of_objects)
     if of_objects and declared is None and claims.expires_s is not None:
         declared = canonical.UNSIGNED_PAYLOAD  # whoever made the URL could not know the object
     secret = secret_of(scope.access_key)
@@ -276,13 +276,18 @@ def _signed_headers(claims: Claims, headers: Mapping[bytes, bytes]) -> list[cano
     return [(name, canonical.canonical_value(headers[name])) for name in names]
 
 
-def _declared_payload(headers: Mapping[bytes, bytes]) -> str | None:
-    """The payload's hash as the client declared it, ``UNSIGNED-PAYLOAD``, or None."""
+def _declared_payload(headers: Mapping[bytes, bytes], *, of_objects: bool) -> str | None:
+    """The payload's hash as the client declared it, one of `canonical.UNSIGNED`, or None.
+
+    Only objects come in chunks with a trailer.
+    """
     raw = headers.get(b"x-amz-content-sha256")
     if raw is None:
         return None
     declared = raw.strip().decode("latin-1")
     if declared == canonical.UNSIGNED_PAYLOAD or _HEX_SHA256.fullmatch(declared):
+        return declared
+    if of_objects and declared == canonical.UNSIGNED_CHUNKS:
         return declared
     raise incomplete(
         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD or the SHA-256 of the payload in lower-case "
